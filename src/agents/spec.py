@@ -1,0 +1,106 @@
+"""What an agent process is told about itself: plain values, nothing of the job model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, Self
+
+from teamwright.backends.api import Limits
+
+Kind = Literal["class", "declared"]
+Content = Literal["full", "redacted", "off"]
+
+#: `callers` may hold these besides `job/agent` names.
+FRONT_DOOR = "front-door"
+
+
+@dataclass(frozen=True, slots=True)
+class PeerSpec:
+    """An agent that this one may call. `id` is what `query_agent` takes; name and skills stand on its card."""
+
+    id: str
+    job: str
+    agent: str
+    url: str
+
+    @property
+    def registry_id(self) -> str:
+        return f"{self.job}.{self.agent}"
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSpec:
+    """Everything one agent process needs. Travels as JSON over a pipe, never in argv or environment.
+
+    `environment` are the job's and agent's variables, `secrets` those taken from the calling shell;
+    both are put into the process's own environment after the fork.
+    `tokens` are bearer tokens by audience: `engine`, and `job/agent` for each peer.
+    """
+
+    job: str
+    agent: str
+    incarnation: str
+    home: str
+    home_id: str
+    job_folder: str
+    kind: Kind
+    url: str
+    engine_url: str
+    public_key: str
+    epoch_file: str
+    spool_dir: str
+    revision: str = ""
+    search_path: tuple[str, ...] = ()
+    module: str | None = None
+    type: str | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+    name: str = ""
+    description: str = ""
+    version: str = "1.0.0"
+    group: str | None = None
+    backend: str = "offline"
+    backend_options: Mapping[str, Any] = field(default_factory=dict)
+    model: str | None = None
+    model_options: Mapping[str, Any] = field(default_factory=dict)
+    prompt: str = ""
+    tools: tuple[str, ...] = ()
+    skills: tuple[Mapping[str, Any], ...] = ()
+    mcp_servers: Mapping[str, Any] = field(default_factory=dict)
+    peers: tuple[PeerSpec, ...] = ()
+    callers: tuple[str, ...] = (FRONT_DOOR,)
+    limits: Limits = field(default_factory=Limits)
+    max_concurrent: int = 32
+    queue: int = 256
+    tracing: bool = True
+    content: Content = "full"
+    log_level: str = "info"
+    environment: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    tokens: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def id(self) -> str:
+        """`job/agent`: the subject of its tokens."""
+        return f"{self.job}/{self.agent}"
+
+    @property
+    def registry_id(self) -> str:
+        return f"{self.job}.{self.agent}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready; `from_dict` takes it back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """The spec that `to_dict` gave. Raises TypeError on keys it doesn't know."""
+        known = {item.name for item in fields(cls)}
+        if strange := set(data) - known:
+            raise TypeError(f"unknown spec keys: {sorted(strange)}")
+        values = dict(data)
+        values["peers"] = tuple(PeerSpec(**peer) for peer in values.get("peers", ()))
+        values["limits"] = Limits(**values.get("limits", {}))
+        for key in ("search_path", "tools", "skills", "callers"):
+            values[key] = tuple(values.get(key, ()) or ())
+        return cls(**values)

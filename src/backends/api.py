@@ -1,0 +1,180 @@
+"""The contract between an agent and what thinks inside it: Tool, Turn, Answer, Backend."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from teamwright.tracing.runs import RunContext
+    from teamwright.tracing.tracer import Tracer
+
+Source = Literal["local", "peer", "mcp", "builtin"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Limits of one query. Seconds, counts, dollars; None = no limit."""
+
+    depth: int = 8
+    turns: int = 25
+    peer_calls: int = 50
+    tool_calls: int | None = None
+    duration: float | None = None
+    cost_usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file that came with a message or goes out with an answer: bytes here, or a `uri` elsewhere."""
+
+    name: str
+    media_type: str = "application/octet-stream"
+    data: bytes | None = None
+    uri: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a piece of work used, summed over everything below it. `cost_usd` None = unknown."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    model_calls: int = 0
+    tool_calls: int = 0
+    peer_calls: int = 0
+    cost_usd: float | None = 0.0
+    estimated: bool = False
+
+    def __add__(self, other: Usage) -> Usage:
+        cost = None if self.cost_usd is None or other.cost_usd is None else self.cost_usd + other.cost_usd
+        return Usage(
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.model_calls + other.model_calls,
+            self.tool_calls + other.tool_calls,
+            self.peer_calls + other.peer_calls,
+            cost,
+            self.estimated or other.estimated,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a turn came to: text, and files or structured data beside it."""
+
+    text: str
+    files: tuple[File, ...] = ()
+    data: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PeerAnswer:
+    """What a peer said. `state` is its A2A task state in lower case (`completed`, `failed` …)."""
+
+    agent: str
+    text: str
+    state: str = "completed"
+    files: tuple[File, ...] = ()
+    data: Mapping[str, Any] | None = None
+    task_id: str | None = None
+    session: str | None = None
+    usage: Usage = field(default_factory=Usage)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One earlier word of the session: `role` is user or agent."""
+
+    role: Literal["user", "agent"]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A function that the model may call. `parameters` is a JSON Schema object; `timeout` is in seconds."""
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+    call: Callable[[Mapping[str, Any], Turn], Awaitable[Any]]
+    tags: tuple[str, ...] = ()
+    timeout: float | None = None
+    source: Source = "local"
+    after: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """An agent this one may call, as its card describes it."""
+
+    id: str
+    name: str
+    description: str
+    skills: tuple[Mapping[str, Any], ...] = ()
+
+
+class Turn(Protocol):
+    """One message being handled: what an agent's `run()` and a backend get to work with."""
+
+    @property
+    def text(self) -> str: ...
+    @property
+    def files(self) -> Sequence[File]: ...
+    @property
+    def session(self) -> str: ...
+    @property
+    def history(self) -> Sequence[Message]: ...
+    @property
+    def user(self) -> str | None: ...
+    @property
+    def run(self) -> RunContext: ...
+    @property
+    def tracer(self) -> Tracer: ...
+    @property
+    def tools(self) -> Sequence[Tool]: ...
+    @property
+    def limits(self) -> Limits: ...
+    @property
+    def usage(self) -> Usage: ...
+
+    async def peers(self) -> Sequence[Peer]:
+        """The agents this one may call, with what their cards say."""
+
+    async def stream(self, text: str) -> None:
+        """Send a piece of the answer on its way now."""
+
+    async def ask_peer(self, agent: str, message: str, *, files: Sequence[File] = ()) -> PeerAnswer:
+        """Ask another agent. Raises PeerError or LimitReached."""
+
+    def count(self, usage: Usage) -> None:
+        """Add to what this turn used; raises LimitReached when a limit is passed."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackendConfig:
+    """What a backend is set up with, once per agent."""
+
+    agent: str
+    prompt: str
+    model: str | None
+    model_options: Mapping[str, Any]
+    options: Mapping[str, Any]
+    folder: str
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """What thinks inside an agent. One instance per agent process; `run` may be called concurrently."""
+
+    name: ClassVar[str]
+
+    async def open(self, config: BackendConfig) -> None:
+        """Get ready; called once, in the agent's loop."""
+
+    async def run(self, turn: Turn) -> Answer:
+        """Handle one turn. Cancelled through asyncio; raises BackendError or LimitReached."""
+
+    async def close(self) -> None:
+        """End everything that `open` or `run` started."""

@@ -1,0 +1,152 @@
+"""Every error that Teamwright raises on purpose.
+
+TeamwrightError            exit 1: it failed
+├── UserError              exit 2: bad input; names file, line, key and a hint where they are known
+│   ├── JobFileError       a job file with one or more problems
+│   ├── UnknownJob         no job, agent, group or trace of that name
+│   └── MissingExtra       a backend whose packages are not installed
+├── EngineError            the engine answered with an error
+│   ├── EngineUnavailable  no engine answers
+│   └── VersionMismatch    CLI and engine are of different versions and jobs are running
+├── HomeError              the home can't be used (not writable, network file system, other owner)
+├── StartFailed            a job did not get ready; everything of it was stopped again
+├── Refused                a token, caller list, epoch or limit said no
+│   └── TokenRefused       no token, wrong, expired, revoked, or of a halted epoch
+├── LimitReached           depth, turns, peer calls, duration …; `limit` names which
+├── PeerError              a call to another agent failed
+├── BackendError           the model or its SDK failed
+├── SpoolFull              a span could not be spooled (disk full)
+└── StoreTooNew            a database written by newer code
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+class TeamwrightError(Exception):
+    """Root of all our errors: one line for a person, an exit code and an optional hint."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UserError(TeamwrightError):
+    """The user's input is wrong; nothing was started or changed."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong with a job file: where it stands, what it is, what to write instead."""
+
+    message: str
+    file: str | None = None
+    line: int | None = None
+    key: str | None = None
+    hint: str | None = None
+
+    def __str__(self) -> str:
+        place = ":".join(str(part) for part in (self.file, self.line) if part is not None)
+        head = f"{place}: " if place else ""
+        key = f"{self.key}: " if self.key else ""
+        hint = f" ({self.hint})" if self.hint else ""
+        return f"{head}{key}{self.message}{hint}"
+
+
+class JobFileError(UserError):
+    """A job file that can't be used; `problems` holds everything found wrong, in file order."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = problems
+
+
+class UnknownJob(UserError):
+    """No job, agent, group or trace goes by that name."""
+
+
+class MissingExtra(UserError):
+    """A backend was asked for whose packages are not installed."""
+
+
+class EngineError(TeamwrightError):
+    """The engine answered with an error; `status` is the HTTP status."""
+
+    def __init__(self, message: str, *, status: int = 500, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+
+
+class EngineUnavailable(EngineError):
+    """No engine of this home answers."""
+
+
+class VersionMismatch(EngineError):
+    """CLI and engine are of different versions and the engine has jobs."""
+
+
+class HomeError(TeamwrightError):
+    """The home can't be used."""
+
+
+class StartFailed(TeamwrightError):
+    """A job did not get ready and was stopped again; `tail` holds the failed agent's last lines."""
+
+    def __init__(
+        self, message: str, *, agent: str | None = None, tail: tuple[str, ...] = (), hint: str | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.agent = agent
+        self.tail = tail
+
+
+class Refused(TeamwrightError):
+    """A caller may not do what it asked for."""
+
+
+class TokenRefused(Refused):
+    """The bearer token does not let this caller in."""
+
+
+class LimitReached(TeamwrightError):
+    """A limit of the query was reached; `limit` is its key in the job file."""
+
+    def __init__(self, limit: str, message: str) -> None:
+        super().__init__(message)
+        self.limit = limit
+
+
+class PeerError(TeamwrightError):
+    """A call to another agent failed; `reason` is a short stable word (timeout, refused, unknown_peer …)."""
+
+    def __init__(self, message: str, *, reason: str = "failed") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class BackendError(TeamwrightError):
+    """The model or its SDK failed."""
+
+
+class SpoolFull(TeamwrightError):
+    """A span could not be appended to its spool."""
+
+
+class StoreTooNew(TeamwrightError):
+    """A database was written by newer code than this."""
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorBody:
+    """The JSON of every HTTP error of the engine: {"error": {...}}."""
+
+    message: str
+    type: str
+    hint: str | None = None
+    tail: tuple[str, ...] = field(default=())

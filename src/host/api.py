@@ -1,0 +1,106 @@
+"""What engine and host say to each other: one JSON object a line over the Unix socket.
+
+engine → host (each with `ref`, answered by {"ref": n, "ok": …} or {"ref": n, "error": …}):
+    {"op": "bind", "agents": [PortRequest]}          → {"ports": {"job/agent": 8600, …}}
+    {"op": "launch", "agents": [LaunchOrder]}        → accepted; readiness comes as events
+    {"op": "stop", "agents": ["job/agent"], "grace"} → when they are gone
+    {"op": "restart", "agents": [LaunchOrder]}       → stop and launch again, on the same port
+    {"op": "release", "agents": ["job/agent"]}       → close their ports
+    {"op": "leave"}                                  → stop everything and exit
+host → engine:
+    {"event": "hello", "pid", "zygote_pid", "boot_id", "agents": [AgentState]}   first, on each connection
+    {"event": "agent", "seq": n, "state": AgentState, "cause": str}              each change, in order; kept until
+    {"ack": n}                                                                   the engine has acknowledged it
+    {"event": "zygote", "pid": n}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from teamwright.agents.spec import AgentSpec
+
+Status = Literal[
+    "pending", "starting", "healthy", "busy", "unhealthy", "backing_off",
+    "paused", "halted", "stopping", "stopped", "failed", "lost",
+]  # fmt: skip
+
+#: Why an agent's state changed, beside `status`.
+Cause = Literal[
+    "launched", "ready", "exited", "hung", "recovered", "restart", "gave_up", "stop", "memory_limit",
+    "not_ready", "spawn_failed", "busy", "host_lost",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class PortRequest:
+    """Ask for a listening socket. `port` None = any of TEAMWRIGHT_PORTS; `explicit` = that one or an error."""
+
+    id: str
+    port: int | None = None
+    explicit: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RestartPolicy:
+    """When an ended agent is started again: at most `max` times `within` seconds."""
+
+    policy: Literal["always", "on-failure", "never"] = "on-failure"
+    max: int = 5
+    within: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class HealthCheck:
+    """How a running agent is watched. Seconds; `retries` missed checks without CPU use = hung."""
+
+    enabled: bool = True
+    interval: float = 5.0
+    retries: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchOrder:
+    """One agent to start. `timeout` is seconds to ready, `memory` bytes of PSS, `cpu` cores."""
+
+    spec: AgentSpec
+    log_file: str
+    timeout: float = 60.0
+    restart: RestartPolicy = field(default_factory=RestartPolicy)
+    health: HealthCheck = field(default_factory=HealthCheck)
+    threads: bool = False  # its backend starts threads at import: a plain subprocess, never forked
+    memory: int | None = None
+    cpu: float | None = None
+
+    @property
+    def id(self) -> str:
+        return self.spec.id
+
+
+@dataclass(frozen=True, slots=True)
+class ExitInfo:
+    """How a process ended. `reason`: exited, signal, memory_limit, hung, not_ready, stop, spawn_failed …"""
+
+    code: int | None
+    signal: int | None
+    reason: str
+    at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class AgentState:
+    """An agent as the host sees it. Times are Unix nanoseconds; `tail` are its last log lines."""
+
+    id: str
+    status: Status
+    incarnation: str = ""
+    pid: int | None = None
+    port: int | None = None
+    restarts: int = 0
+    launched_ns: int | None = None
+    ready_ns: int | None = None
+    last_exit: ExitInfo | None = None
+    tail: tuple[str, ...] = ()
+    details: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,128 @@
+"""A job, fully resolved: what the CLI hands to the engine and the deployer carries out.
+
+Plain values that survive JSON; no secret is in here (they travel beside it).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from teamwright.agents.spec import Content, Kind
+from teamwright.backends.api import Limits
+from teamwright.host.api import HealthCheck, RestartPolicy
+
+Strategy = Literal["staged", "sequential", "parallel"]
+
+
+@dataclass(frozen=True, slots=True)
+class SecretSource:
+    """A variable an agent gets from the calling shell: its name and where it was found (`shell`, a .env path)."""
+
+    name: str
+    source: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class AgentPlan:
+    """One agent of a plan. `level` counts from 0 (started first); `callees` and `callers` are agent ids."""
+
+    id: str
+    kind: Kind
+    level: int
+    backend: str
+    name: str = ""
+    description: str = ""
+    version: str = "1.0.0"
+    group: str | None = None
+    module: str | None = None
+    type: str | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+    backend_options: Mapping[str, Any] = field(default_factory=dict)
+    model: str | None = None
+    model_options: Mapping[str, Any] = field(default_factory=dict)
+    prompt: str = ""
+    tools: tuple[str, ...] = ()
+    skills: tuple[Mapping[str, Any], ...] = ()
+    mcp_servers: Mapping[str, Any] = field(default_factory=dict)
+    callees: tuple[str, ...] = ()
+    callers: tuple[str, ...] = ()
+    port: int | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    secrets: tuple[SecretSource, ...] = ()
+    limits: Limits = field(default_factory=Limits)
+    max_concurrent: int = 32
+    queue: int = 256
+    restart: RestartPolicy = field(default_factory=RestartPolicy)
+    threads: bool = False
+    memory: int | None = None
+    cpu: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A whole job. `levels` holds agent ids in start order; `edges` are (caller, callee).
+
+    `timeout` is seconds per agent to ready. `revision` hashes the resolved file, prompts, user code
+    and package versions; `fingerprint` hashes what a running job must be restarted for.
+    """
+
+    job: str
+    file: str
+    folder: str
+    agents: tuple[AgentPlan, ...]
+    levels: tuple[tuple[str, ...], ...]
+    edges: tuple[tuple[str, str], ...]
+    entry_point: str
+    topology: str
+    version: str = "1.0.0"
+    description: str = ""
+    tags: tuple[str, ...] = ()
+    stages: tuple[tuple[str, ...], ...] = ()
+    search_path: tuple[str, ...] = ()
+    strategy: Strategy = "staged"
+    timeout: float = 60.0
+    health: HealthCheck = field(default_factory=HealthCheck)
+    tracing: bool = True
+    content: Content = "full"
+    query: str | None = None
+    revision: str = ""
+    warnings: tuple[str, ...] = ()
+
+    def agent(self, agent_id: str) -> AgentPlan:
+        """The agent of that id. Raises KeyError."""
+        for agent in self.agents:
+            if agent.id == agent_id:
+                return agent
+        raise KeyError(agent_id)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready; `from_dict` takes it back."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Plan:
+        """The plan that `to_dict` gave."""
+        return typing.cast(Plan, revive(cls, data))
+
+
+def revive(kind: Any, data: Any) -> Any:
+    """Build dataclasses, tuples and unions of `kind` from what JSON made of them."""
+    origin = typing.get_origin(kind)
+    if dataclasses.is_dataclass(kind):
+        hints = typing.get_type_hints(kind)
+        return kind(**{name: revive(hints[name], value) for name, value in data.items()})  # type: ignore[operator]
+    if origin is tuple:
+        inner = typing.get_args(kind)
+        if len(inner) == 2 and inner[1] is Ellipsis:
+            return tuple(revive(inner[0], item) for item in data)
+        return tuple(revive(part, item) for part, item in zip(inner, data, strict=True))
+    if origin in (typing.Union, types.UnionType):
+        if data is None:
+            return None
+        return revive(next(part for part in typing.get_args(kind) if part is not type(None)), data)
+    return data

@@ -1,0 +1,88 @@
+"""Every setting, declared once: environment variable, default, what it is for.
+
+A flag goes before the environment, the environment before the default; `value()` decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from teamwright.errors import UserError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting. `env` is the variable, `default` its text when nothing else is given."""
+
+    env: str
+    default: str | None
+    help: str
+
+
+HOME = Setting("TEAMWRIGHT_HOME", None, "the home (state folder); else the nearest marked logs/, else ./logs")
+PORT = Setting("TEAMWRIGHT_PORT", None, "the engine's port; 0 = any; else 8500 or the next free one")
+PORTS = Setting("TEAMWRIGHT_PORTS", "8600-9599", "the range that agents' ports are taken from")
+SPAWN = Setting("TEAMWRIGHT_SPAWN", "zygote", "how agents are started: zygote or subprocess")
+IDLE = Setting("TEAMWRIGHT_IDLE", "60", "seconds an on-demand engine stays without jobs or clients")
+TRACING = Setting("TEAMWRIGHT_TRACING", "on", "on or off: record spans at all")
+TOKEN = Setting("TEAMWRIGHT_TOKEN", None, "a token to use instead of the home's operator token")
+
+#: What our processes may see of the shell they were started from; the rest is taken away.
+#: TEAMWRIGHT_* settings above are passed on; HTTP proxies and keys belong to backends and `env:`.
+ALLOWED_ENVIRONMENT = frozenset(
+    [
+        "PATH",
+        "HOME",
+        "USER",
+        "LOGNAME",
+        "SHELL",
+        "LANG",
+        "LANGUAGE",
+        "TZ",
+        "TMPDIR",
+        "XDG_RUNTIME_DIR",
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+    ]
+)
+ALLOWED_PREFIXES = ("LC_",)
+PASSED_SETTINGS = (HOME, PORTS, SPAWN, IDLE, TRACING)
+
+
+def value(setting: Setting, flag: T | None, environ: Mapping[str, str]) -> T | str | None:
+    """The flag if given, else the environment, else the default."""
+    if flag is not None:
+        return flag
+    return environ.get(setting.env) or setting.default
+
+
+def number(setting: Setting, environ: Mapping[str, str]) -> float:
+    """The setting as a number. Raises UserError when it isn't one."""
+    text = environ.get(setting.env) or setting.default or ""
+    try:
+        return float(text)
+    except ValueError:
+        raise UserError(f"{setting.env}={text!r} is not a number", hint=setting.help) from None
+
+
+def port_range(environ: Mapping[str, str]) -> range:
+    """The ports that agents may have. Raises UserError when TEAMWRIGHT_PORTS is not FIRST-LAST."""
+    text = environ.get(PORTS.env) or PORTS.default or ""
+    first, _, last = text.partition("-")
+    if not (first.isdigit() and last.isdigit() and 0 < int(first) <= int(last) < 65536):
+        raise UserError(f"{PORTS.env}={text!r} is not FIRST-LAST", hint=PORTS.help)
+    return range(int(first), int(last) + 1)
+
+
+def allowed_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """The part of `environ` that any process of ours may have."""
+    settings = {setting.env for setting in PASSED_SETTINGS}
+    return {
+        name: text
+        for name, text in environ.items()
+        if name in ALLOWED_ENVIRONMENT or name in settings or name.startswith(ALLOWED_PREFIXES)
+    }
