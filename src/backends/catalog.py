@@ -1,0 +1,108 @@
+"""The backends that Teamwright knows: what each needs installed, which variables it reads, which models it answers for.
+
+Plain data: importing this imports no vendor's SDK. A new backend is one entry here and one module beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+#: Variables that every backend with an HTTP client of its own honours.
+_NETWORK = (
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "ALL_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "all_proxy",
+    "REQUESTS_CA_BUNDLE",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class BackendInfo:
+    """One backend.
+
+    `extra` is the optional dependency that brings it and `probe` the module that shows it is installed (None: core).
+    `variables` are taken from the calling shell or `.env` where they are set; `models` are prefixes of model names.
+    `threads`: importing it starts threads, so it must never be forked. `paid`: its calls may cost money.
+    """
+
+    name: str
+    extra: str | None = None
+    probe: str | None = None
+    variables: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    threads: bool = False
+    paid: bool = True
+
+
+_ALL = (
+    BackendInfo("offline", models=("offline",), paid=False),
+    BackendInfo(
+        "claude",
+        extra="claude",
+        probe="claude_agent_sdk",
+        variables=(
+            "ANTHROPIC_API_KEY",
+            "ANTHROPIC_AUTH_TOKEN",
+            "ANTHROPIC_BASE_URL",
+            "ANTHROPIC_CUSTOM_HEADERS",
+            "CLAUDE_CODE_OAUTH_TOKEN",
+            "CLAUDE_CONFIG_DIR",
+            "NODE_EXTRA_CA_CERTS",
+            *_NETWORK,
+        ),
+        models=("claude-", "anthropic/"),
+    ),
+    BackendInfo(
+        "gemini",
+        extra="gemini",
+        probe="google.genai",
+        variables=(
+            "GEMINI_API_KEY",
+            "GOOGLE_API_KEY",
+            "GOOGLE_GEMINI_BASE_URL",
+            "GOOGLE_GENAI_USE_VERTEXAI",
+            "GOOGLE_CLOUD_PROJECT",
+            "GOOGLE_CLOUD_LOCATION",
+            "GOOGLE_APPLICATION_CREDENTIALS",
+            *_NETWORK,
+        ),
+        models=("gemini-", "gemini/", "models/gemini-"),
+    ),
+    BackendInfo(
+        "crewai",
+        extra="crewai",
+        probe="crewai",
+        variables=(
+            "OPENAI_API_KEY",
+            "OPENAI_BASE_URL",
+            "OPENAI_API_BASE",
+            "ANTHROPIC_API_KEY",
+            "ANTHROPIC_BASE_URL",
+            "GEMINI_API_KEY",
+            "GOOGLE_API_KEY",
+            *_NETWORK,
+        ),
+        threads=True,
+    ),
+    BackendInfo(
+        "openai",
+        variables=("OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID", *_NETWORK),
+        models=("gpt-", "chatgpt-", "o1", "o3", "o4-", "openai/"),
+    ),
+)
+
+CATALOG: Mapping[str, BackendInfo] = {info.name: info for info in _ALL}
+
+
+def for_model(model: str) -> BackendInfo | None:
+    """The backend that plainly answers for `model`; None when its name doesn't say.
+
+    for_model("claude-sonnet-4-5").name == "claude"
+    """
+    return next((info for info in _ALL if any(model.startswith(prefix) for prefix in info.models)), None)
