@@ -1,0 +1,102 @@
+"""What the engine knows of jobs, agents and queries, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from teamwright.host.api import AgentState
+from teamwright.jobs.plan import Plan
+
+#: What the engine wants of a job; what it shows is worked out from this and the agents' states.
+Phase = Literal["starting", "running", "stopping", "stopped", "failed", "lost"]
+ACTIVE: frozenset[Phase] = frozenset(["starting", "running", "stopping"])
+
+
+@dataclass(slots=True)
+class AgentRecord:
+    """One agent of a job. `wanted` = it should be running; `level` is its place in the start order."""
+
+    job: str
+    agent: str
+    port: int | None
+    wanted: bool
+    state: AgentState
+
+    @property
+    def id(self) -> str:
+        return f"{self.job}/{self.agent}"
+
+    @property
+    def url(self) -> str | None:
+        return f"http://127.0.0.1:{self.port}" if self.port else None
+
+
+@dataclass(slots=True)
+class JobRecord:
+    """One job, from its first start on. Times are Unix nanoseconds; the span ids are of its deployment."""
+
+    plan: Plan
+    phase: Phase
+    created_ns: int
+    ended_ns: int | None = None
+    error: str | None = None
+    trace_id: str | None = None
+    span_id: str | None = None
+    agents: dict[str, AgentRecord] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.plan.job
+
+    @property
+    def active(self) -> bool:
+        return self.phase in ACTIVE
+
+    def ids(self) -> list[str]:
+        """`job/agent` of every agent."""
+        return [agent.id for agent in self.agents.values()]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRow:
+    """A query on its way through the front door. `span_id` is its root span."""
+
+    span_id: str
+    trace_id: str
+    run_id: str
+    job: str
+    agent: str
+    started_ns: int
+    parent_id: str | None = None
+    task_id: str | None = None
+    context_id: str | None = None
+    query: str = ""
+    user: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    revision: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """A query that has ended. `status` is ok, error or lost; `usage` as the `query` command prints it."""
+
+    task: TaskRow
+    status: str
+    state: str
+    ended_ns: int
+    usage: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRow:
+    """A token that was made for a person. The token itself is not kept."""
+
+    jti: str
+    subject: str
+    audience: str
+    role: str
+    job: str | None
+    created: float
+    expires: float

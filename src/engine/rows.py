@@ -1,0 +1,98 @@
+"""Between the tables of engine.db and the records: the one place that knows both."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any
+
+from teamwright.engine.records import AgentRecord, JobRecord, RunRow, TaskRow, TokenRow
+from teamwright.host.api import AgentState
+from teamwright.jobs.plan import Plan, revive
+
+
+def compact(value: Any) -> str:
+    """JSON without blanks."""
+    return json.dumps(value, separators=(",", ":"))
+
+
+def read_jobs(db: sqlite3.Connection, name: str | None = None) -> dict[str, JobRecord]:
+    """Every job with its agents, oldest first; or the one of that name."""
+    where, values = ("where name = ?", (name,)) if name is not None else ("", ())
+    jobs: dict[str, JobRecord] = {}
+    for row in db.execute(f"select * from jobs {where} order by created_ns, name", values):
+        jobs[row["name"]] = JobRecord(
+            plan=Plan.from_dict(json.loads(row["plan"])),
+            phase=row["phase"],
+            created_ns=row["created_ns"],
+            ended_ns=row["ended_ns"],
+            error=row["error"],
+            trace_id=row["trace_id"],
+            span_id=row["span_id"],
+        )
+    for row in db.execute("select * from agents"):
+        if (job := jobs.get(row["job"])) is not None:
+            state = revive(AgentState, json.loads(row["state"]))
+            job.agents[row["agent"]] = AgentRecord(row["job"], row["agent"], row["port"], bool(row["wanted"]), state)
+    return jobs
+
+
+def write_job(db: sqlite3.Connection, job: JobRecord, plan: str, agents: Iterable[AgentRecord]) -> None:
+    """Put a job and its agents; agents it no longer has go."""
+    db.execute(
+        "insert or replace into jobs(name, plan, phase, file, revision, entry_point, created_ns, ended_ns, error,"
+        " trace_id, span_id) values (?,?,?,?,?,?,?,?,?,?,?)",
+        (
+            job.name, plan, job.phase, job.plan.file, job.plan.revision, job.plan.entry_point, job.created_ns,
+            job.ended_ns, job.error, job.trace_id, job.span_id,
+        ),
+    )  # fmt: skip
+    db.execute("delete from agents where job = ?", (job.name,))
+    for agent in agents:
+        write_agent(db, agent)
+
+
+def write_agent(db: sqlite3.Connection, agent: AgentRecord) -> None:
+    db.execute(
+        "insert or replace into agents(job, agent, port, wanted, state) values (?,?,?,?,?)",
+        (agent.job, agent.agent, agent.port, agent.wanted, compact(asdict(agent.state))),
+    )
+
+
+def read_tasks(db: sqlite3.Connection) -> list[TaskRow]:
+    """The queries that had not ended."""
+    return [
+        TaskRow(**{**dict(row), "labels": json.loads(row["labels"])})
+        for row in db.execute("select * from tasks order by started_ns")
+    ]
+
+
+def write_task(db: sqlite3.Connection, task: TaskRow) -> None:
+    values = {**asdict(task), "labels": compact(dict(task.labels))}
+    names = ", ".join(values)
+    marks = ", ".join(f":{name}" for name in values)
+    db.execute(f"insert or replace into tasks({names}) values ({marks})", values)
+
+
+def end_task(db: sqlite3.Connection, run: RunRow) -> None:
+    """Turn a running query into an ended one."""
+    task = run.task
+    db.execute("delete from tasks where span_id = ?", (task.span_id,))
+    db.execute(
+        "insert or replace into runs(run_id, span_id, trace_id, job, agent, task_id, context_id, query, user, labels,"
+        " revision, status, state, usage, started_ns, ended_ns) values (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+        (
+            task.run_id, task.span_id, task.trace_id, task.job, task.agent, task.task_id, task.context_id, task.query,
+            task.user, compact(dict(task.labels)), task.revision, run.status, run.state, compact(dict(run.usage)),
+            task.started_ns, run.ended_ns,
+        ),
+    )  # fmt: skip
+
+
+def write_token(db: sqlite3.Connection, token: TokenRow) -> None:
+    db.execute(
+        "insert into tokens(jti, subject, audience, role, job, created, expires) values (?,?,?,?,?,?,?)",
+        (token.jti, token.subject, token.audience, token.role, token.job, token.created, token.expires),
+    )

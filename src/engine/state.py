@@ -1,0 +1,178 @@
+"""What the engine must not forget: jobs, agents, running queries, tokens, in <home>/engine.db.
+
+The engine holds it all in memory (`EngineState`) and writes each change through, synchronous FULL.
+Without an engine the CLI reads the same file (`StateReader`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Self
+
+from teamwright.database import Work, Writer, check_version, connect
+from teamwright.engine import rows
+from teamwright.engine.liveness import EngineFile, Incarnation
+from teamwright.engine.records import ACTIVE, AgentRecord, JobRecord, RunRow, TaskRow, TokenRow
+from teamwright.engine.schema import STEPS
+from teamwright.engine.views import job_view
+from teamwright.home import Home
+
+_GUARD = "guard"
+
+
+class EngineState:
+    """The engine's memory. Only the engine's loop changes it; `problem` hears of writes that failed.
+
+    >>> state = EngineState(home.engine_db)
+    >>> await state.save_job(job)
+    """
+
+    def __init__(self, path: Path, *, problem: Callable[[BaseException], None] = lambda error: None) -> None:
+        self._writer = Writer(path, STEPS, synchronous="FULL")
+        self._problem = problem
+        self._plans: dict[str, tuple[object, str]] = {}
+        db = connect(path, read_only=True)
+        try:
+            self.jobs: dict[str, JobRecord] = rows.read_jobs(db)
+            self.tasks: dict[str, TaskRow] = {task.span_id: task for task in rows.read_tasks(db)}
+            self._meta: dict[str, str] = {row["key"]: row["value"] for row in db.execute("select * from meta")}
+        finally:
+            db.close()
+
+    def close(self) -> None:
+        """Write what waits, and close the file."""
+        self._writer.close()
+
+    @property
+    def guard(self) -> Incarnation | None:
+        """The guard that the stored states belong to."""
+        text = self._meta.get(_GUARD)
+        return Incarnation.from_text(text) if text else None
+
+    def set_guard(self, guard: Incarnation) -> None:
+        """From now on the states are those of this guard's life."""
+        text = self._meta[_GUARD] = guard.to_text()
+        self._later(lambda db: db.execute("insert or replace into meta values (?, ?)", (_GUARD, text)))
+
+    def agent(self, agent_id: str) -> AgentRecord | None:
+        """The agent of that `job/agent` name."""
+        job, _, agent = agent_id.partition("/")
+        record = self.jobs.get(job)
+        return record.agents.get(agent) if record else None
+
+    def active(self) -> list[JobRecord]:
+        """The jobs that have or should have processes."""
+        return [job for job in self.jobs.values() if job.active]
+
+    async def save_job(self, job: JobRecord) -> None:
+        """Keep the job with all its agents; on disk when this returns."""
+        self.jobs[job.name] = job
+        known = self._plans.get(job.name)
+        if known is None or known[0] is not job.plan:
+            known = self._plans[job.name] = (job.plan, rows.compact(job.plan.to_dict()))
+        # Copies: the writer works in its own thread while the loop changes the records.
+        row, plan, agents = replace(job), known[1], [replace(agent) for agent in job.agents.values()]
+        await self._now(lambda db: rows.write_job(db, row, plan, agents))
+
+    def save_agent(self, agent: AgentRecord) -> None:
+        """Keep the agent's state; on disk soon, in order."""
+        row = replace(agent)
+        self._later(lambda db: rows.write_agent(db, row))
+
+    async def open_task(self, task: TaskRow) -> None:
+        """A query begins; on disk when this returns."""
+        self.tasks[task.span_id] = task
+        await self._now(lambda db: rows.write_task(db, task))
+
+    def update_task(self, task: TaskRow) -> None:
+        """The agent has told the query's task id."""
+        self.tasks[task.span_id] = task
+        self._later(lambda db: rows.write_task(db, task))
+
+    def end_task(self, run: RunRow) -> None:
+        """The query has ended."""
+        self.tasks.pop(run.task.span_id, None)
+        self._later(lambda db: rows.end_task(db, run))
+
+    async def add_token(self, token: TokenRow) -> None:
+        """A token was made for somebody."""
+        await self._now(lambda db: rows.write_token(db, token))
+
+    async def _now(self, work: Work[Any]) -> None:
+        await asyncio.wrap_future(self._writer.submit(work))
+
+    def _later(self, work: Work[Any]) -> None:
+        self._writer.submit(work).add_done_callback(self._check)
+
+    def _check(self, future: Future[Any]) -> None:
+        if (error := future.exception()) is not None:
+            self._problem(error)
+
+
+class StateReader:
+    """The jobs of a home as far as its file tells, with or without an engine. Opens read-only.
+
+    >>> with StateReader(home) as reader:
+    ...     reader.jobs()
+
+    Jobs whose guard is gone, or that ran before a reboot, are shown as lost.
+    """
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._db: sqlite3.Connection | None = None
+        if home.engine_db.exists():
+            self._db = connect(home.engine_db, read_only=True)
+            check_version(self._db, len(STEPS), home.engine_db)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self._db is not None:
+            self._db.close()
+
+    def records(self, name: str | None = None) -> dict[str, JobRecord]:
+        """The jobs' records, corrected."""
+        if self._db is None:
+            return {}
+        try:
+            found = rows.read_jobs(self._db, name)
+            row = self._db.execute("select value from meta where key = ?", (_GUARD,)).fetchone()
+        except sqlite3.OperationalError:  # the file is there, its first schema not yet
+            return {}
+        alive = row is not None and Incarnation.from_text(row["value"]).alive
+        if not alive:
+            for job in found.values():
+                mark_lost(job)
+        return found
+
+    def jobs(self) -> list[dict[str, Any]]:
+        """The JSON of every job, as `ps` prints it."""
+        return [job_view(job, self._front()) for job in self.records().values()]
+
+    def job(self, name: str) -> dict[str, Any] | None:
+        """The JSON of one job; None when there is none of that name."""
+        job = self.records(name).get(name)
+        return job_view(job, self._front()) if job else None
+
+    def _front(self) -> str | None:
+        found = EngineFile.read(self._home)
+        return found.url if found else None
+
+
+def mark_lost(job: JobRecord) -> bool:
+    """Turn an active job whose processes are gone into a lost one; whether there was anything to turn."""
+    if job.phase not in ACTIVE:
+        return False
+    job.phase = "lost"
+    for agent in job.agents.values():
+        agent.wanted = False
+        if agent.state.status not in ("stopped", "failed"):
+            agent.state = replace(agent.state, status="lost", pid=None)
+    return True
