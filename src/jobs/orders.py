@@ -1,0 +1,114 @@
+"""From a plan to the launch orders of its agents: addresses, peers, allowed callers, tokens, secrets."""
+
+from __future__ import annotations
+
+import secrets as randomness
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from teamwright.agents.spec import FRONT_DOOR, AgentSpec, PeerSpec
+from teamwright.home import Home
+from teamwright.host.api import LaunchOrder, PortRequest
+from teamwright.jobs.plan import AgentPlan, Plan
+
+#: Makes the bearer tokens of one agent, by audience: `engine`, and `job/agent` for each callee.
+Mint = Callable[[Plan, AgentPlan], Mapping[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What every agent of an engine is told about it."""
+
+    home: Home
+    engine_url: str
+    public_key: str
+
+
+def agent_url(port: int) -> str:
+    """Where an agent on this machine is reached."""
+    return f"http://127.0.0.1:{port}"
+
+
+def port_requests(plan: Plan, preferred: Mapping[str, int]) -> list[PortRequest]:
+    """A request for each agent's port: the one the file names, else the one it had, else any.
+
+    `preferred` holds earlier ports by agent id.
+    """
+    return [
+        PortRequest(f"{plan.job}/{agent.id}", agent.port or preferred.get(agent.id), explicit=agent.port is not None)
+        for agent in plan.agents
+    ]
+
+
+def launch_orders(
+    plan: Plan, ports: Mapping[str, int], secrets: Mapping[str, Mapping[str, str]], site: Site, mint: Mint
+) -> dict[str, LaunchOrder]:
+    """The order of each agent, by agent id. `ports` are by `job/agent`, `secrets` by agent id."""
+    return {
+        agent.id: _order(plan, agent, ports, secrets.get(agent.id, {}), site, mint(plan, agent))
+        for agent in plan.agents
+    }
+
+
+def _order(
+    plan: Plan,
+    agent: AgentPlan,
+    ports: Mapping[str, int],
+    secrets: Mapping[str, str],
+    site: Site,
+    tokens: Mapping[str, str],
+) -> LaunchOrder:
+    home = site.home
+    peers = tuple(PeerSpec(callee, plan.job, callee, agent_url(ports[f"{plan.job}/{callee}"]))
+                  for callee in agent.callees)  # fmt: skip
+    spec = AgentSpec(
+        job=plan.job,
+        agent=agent.id,
+        incarnation=randomness.token_hex(4),
+        home=str(home.path),
+        home_id=home.id,
+        job_folder=plan.folder,
+        kind=agent.kind,
+        url=agent_url(ports[f"{plan.job}/{agent.id}"]),
+        engine_url=site.engine_url,
+        public_key=site.public_key,
+        epoch_file=str(home.epoch_file),
+        spool_dir=str(home.spool_dir),
+        revision=plan.revision,
+        search_path=plan.search_path,
+        module=agent.module,
+        type=agent.type,
+        config=agent.config,
+        name=agent.name,
+        description=agent.description,
+        version=agent.version,
+        group=agent.group,
+        backend=agent.backend,
+        backend_options=agent.backend_options,
+        model=agent.model,
+        model_options=agent.model_options,
+        prompt=agent.prompt,
+        tools=agent.tools,
+        skills=agent.skills,
+        mcp_servers=agent.mcp_servers,
+        peers=peers,
+        callers=(FRONT_DOOR, *(f"{plan.job}/{caller}" for caller in agent.callers)),
+        limits=agent.limits,
+        max_concurrent=agent.max_concurrent,
+        queue=agent.queue,
+        tracing=plan.tracing,
+        content=plan.content,
+        environment=agent.environment,
+        secrets=secrets,
+        tokens=tokens,
+    )
+    return LaunchOrder(
+        spec=spec,
+        log_file=str(home.agent_log(plan.job, agent.id)),
+        timeout=plan.timeout,
+        restart=agent.restart,
+        health=plan.health,
+        threads=agent.threads,
+        memory=agent.memory,
+        cpu=agent.cpu,
+    )
