@@ -9,12 +9,14 @@ TeamwrightError            exit 1: it failed
 │   ├── EngineUnavailable  no engine answers
 │   └── VersionMismatch    CLI and engine are of different versions and jobs are running
 ├── HomeError              the home can't be used (not writable, network file system, other owner)
+├── HostError              the host refused an order, or can't be reached
 ├── StartFailed            a job did not get ready; everything of it was stopped again
 ├── Refused                a token, caller list, epoch or limit said no
 │   └── TokenRefused       no token, wrong, expired, revoked, or of a halted epoch
 ├── LimitReached           depth, turns, peer calls, duration …; `limit` names which
 ├── PeerError              a call to another agent failed
 ├── BackendError           the model or its SDK failed
+├── ToolError              a tool was called wrongly or took too long
 ├── SpoolFull              a span could not be spooled (disk full)
 └── StoreTooNew            a database written by newer code
 """
@@ -95,6 +97,10 @@ class HomeError(TeamwrightError):
     """The home can't be used."""
 
 
+class HostError(TeamwrightError):
+    """The host refused an order, or went away before it answered."""
+
+
 class StartFailed(TeamwrightError):
     """A job did not get ready and was stopped again; `tail` holds the failed agent's last lines."""
 
@@ -132,6 +138,10 @@ class PeerError(TeamwrightError):
 
 class BackendError(TeamwrightError):
     """The model or its SDK failed."""
+
+
+class ToolError(TeamwrightError):
+    """A tool was called with arguments it doesn't take, took too long, or is not there; the model gets to read it."""
 
 
 class SpoolFull(TeamwrightError):

@@ -5,19 +5,34 @@ engine → host (each with `ref`, answered by {"ref": n, "ok": …} or {"ref": n
     {"op": "launch", "agents": [LaunchOrder]}        → accepted; readiness comes as events
     {"op": "stop", "agents": ["job/agent"], "grace"} → when they are gone
     {"op": "restart", "agents": [LaunchOrder]}       → stop and launch again, on the same port
-    {"op": "release", "agents": ["job/agent"]}       → close their ports
+    {"op": "release", "agents": ["job/agent"]}       → close their ports, forget them
+    {"op": "tokens", "tokens": {"job/agent": {…}}}   → what a later restart gives the agent; the old ones expire
     {"op": "leave"}                                  → stop everything and exit
 host → engine:
-    {"event": "hello", "pid", "zygote_pid", "boot_id", "agents": [AgentState]}   first, on each connection
+    {"event": "hello", "pid", "zygote_pid", "boot_id", "instance", "agents": [AgentState]}   first, on each connection
     {"event": "agent", "seq": n, "state": AgentState, "cause": str}              each change, in order; kept until
     {"ack": n}                                                                   the engine has acknowledged it
     {"event": "zygote", "pid": n}
+
+`hello` holds the states as they are; events not yet acknowledged follow it, so the last one of each agent agrees with
+it. `seq` counts within one `instance` (one life of the host). The engine's side of this is `link.HostLink`.
+
+What an agent goes through, as (status, cause):
+    starting launched → healthy ready → backing_off exited|hung|memory_limit|not_ready → starting restart → healthy ready
+    healthy ready → busy busy → healthy recovered           (misses health checks, but computes)
+    healthy ready → unhealthy hung → backing_off hung       (or memory_limit)
+    starting → failed exited|not_ready|spawn_failed         (its first start; only a signal from outside counts as a
+                                                             crash and is restarted by policy even then)
+    backing_off → failed gave_up                            (`max` restarts `within`; its port refuses callers)
+    … → stopped exited                                      (ended with code 0 and the policy doesn't bring it back)
+    … → stopping stop → stopped stop                        (`stop`)
+    … → stopping restart → starting restart → healthy ready (`restart`)
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from teamwright.agents.spec import AgentSpec
@@ -78,6 +93,19 @@ class LaunchOrder:
     def id(self) -> str:
         return self.spec.id
 
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready; `from_dict` takes it back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> LaunchOrder:
+        """The order that `to_dict` gave. Raises TypeError on keys it doesn't know."""
+        values = dict(data)
+        values["spec"] = AgentSpec.from_dict(values["spec"])
+        values["restart"] = RestartPolicy(**values.get("restart", {}))
+        values["health"] = HealthCheck(**values.get("health", {}))
+        return cls(**values)
+
 
 @dataclass(frozen=True, slots=True)
 class ExitInfo:
@@ -91,7 +119,11 @@ class ExitInfo:
 
 @dataclass(frozen=True, slots=True)
 class AgentState:
-    """An agent as the host sees it. Times are Unix nanoseconds; `tail` are its last log lines."""
+    """An agent as the host sees it. Times are Unix nanoseconds; `tail` are its last log lines.
+
+    `changed_ns` is when `status` became what it is. `details`: `spawn` (zygote or subprocess), `nice`,
+    `retry_s` while backing off, `error` for what could not be done.
+    """
 
     id: str
     status: Status
@@ -104,3 +136,17 @@ class AgentState:
     last_exit: ExitInfo | None = None
     tail: tuple[str, ...] = ()
     details: Mapping[str, Any] = field(default_factory=dict)
+    changed_ns: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready; `from_dict` takes it back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> AgentState:
+        """The state that `to_dict` gave."""
+        values = dict(data)
+        values["tail"] = tuple(values.get("tail", ()))
+        ended = values.get("last_exit")
+        values["last_exit"] = ExitInfo(**ended) if ended else None
+        return cls(**values)
