@@ -1,0 +1,100 @@
+"""Messages as the GenAI conventions have them: JSON text of roles with parts.
+
+[{"role": "user", "parts": [{"type": "text", "content": "Hello"}]}]
+[{"role": "assistant", "parts": [{"type": "tool_call", "id": "c1", "name": "add", "arguments": {"a": 1}}],
+  "finish_reason": "tool_call"}]
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Part = dict[str, Any]
+Message = Mapping[str, Any]
+#: A plain text, one message, several, or JSON that is already in this form.
+Messages = str | Message | Sequence[Message]
+
+
+def text(content: str) -> Part:
+    """A part that is text."""
+    return {"type": "text", "content": content}
+
+
+def tool_call(name: str, arguments: Any, call_id: str | None = None) -> Part:
+    """A part in which the model asks for a tool."""
+    return {"type": "tool_call", "id": call_id, "name": name, "arguments": arguments}
+
+
+def tool_result(response: Any, call_id: str | None = None) -> Part:
+    """A part that answers a tool call."""
+    return {"type": "tool_call_response", "id": call_id, "response": response}
+
+
+def message(role: str, *parts: Part, finish_reason: str | None = None) -> dict[str, Any]:
+    """One message; `role` is system, user, assistant or tool."""
+    made: dict[str, Any] = {"role": role, "parts": list(parts)}
+    if finish_reason is not None:
+        made["finish_reason"] = finish_reason
+    return made
+
+
+def to_json(value: Any) -> str:
+    """`value` as compact JSON; what JSON has no word for becomes text. Never raises."""
+    try:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_plain)
+    except (TypeError, ValueError, RecursionError):
+        return json.dumps(_repr(value), ensure_ascii=False)
+
+
+def encode(messages: Messages, role: str = "user", *, finish_reason: str | None = None) -> str:
+    """Messages as the JSON text of an attribute; a plain text becomes one message of `role`."""
+    if isinstance(messages, str):
+        return to_json([message(role, text(messages), finish_reason=finish_reason)])
+    if isinstance(messages, Mapping):
+        return to_json([messages])
+    return to_json(list(messages))
+
+
+def plain_text(encoded: str | None) -> str:
+    """The words in an attribute that `encode` made: the last message's text, or the calls it consists of."""
+    try:
+        found = json.loads(encoded or "[]")
+        parts = found[-1]["parts"] if found else []
+        words = [part["content"] for part in parts if part.get("type") == "text" and part.get("content")]
+        calls = [
+            f"{part['name']}({to_json(part.get('arguments'))})" for part in parts if part.get("type") == "tool_call"
+        ]
+        replies = [_said(part.get("response")) for part in parts if part.get("type") == "tool_call_response"]
+        return " ".join(words + calls + replies)
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return encoded or ""
+
+
+def _said(value: Any) -> str:
+    return value if isinstance(value, str) else to_json(value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return f"<{len(value)} bytes>"
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, set | frozenset):
+        return sorted(value, key=_repr)
+    for method in ("model_dump", "to_dict"):
+        dump = getattr(value, method, None)
+        if callable(dump) and not isinstance(value, type):
+            try:
+                return dump()
+            except Exception:
+                break
+    return _repr(value)
+
+
+def _repr(value: Any) -> str:
+    try:
+        return str(value)
+    except Exception:
+        return f"<{type(value).__name__}>"

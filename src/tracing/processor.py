@@ -1,0 +1,129 @@
+"""Where the SDK's spans go when they end: encoded, and into the sink, before `end()` returns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from opentelemetry import trace as otel
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
+
+from teamwright.errors import SpoolFull
+from teamwright.tracing import vocabulary as v
+from teamwright.tracing.encoding import Encoder
+from teamwright.tracing.runs import current_run
+from teamwright.tracing.spool import Kind, Sink
+
+_NOTES_LIMIT = 1000
+
+
+class CallableSink:
+    """A function as a sink: gets ended spans only."""
+
+    def __init__(self, function: Callable[[bytes], object]) -> None:
+        self._function = function
+
+    def append(self, payload: bytes, kind: Kind = "ended") -> None:
+        if kind == "ended":
+            self._function(payload)
+
+
+class SpoolProcessor(SpanProcessor):
+    """Knows the open spans of a process, and writes each where it belongs.
+
+    A span is written when it ends. It is announced (written as started) earlier: when its context goes to
+    another process, when a child of it ends first, or when it has been open for a while (the exporter's tick);
+    so whatever dies, nothing that is stored hangs in the air.
+    """
+
+    def __init__(self, sink: Sink, encoder: Encoder, failed: Callable[[str, Exception], None]) -> None:
+        self._sink = sink
+        self._encoder = encoder
+        self._failed = failed
+        self._open: dict[int, Span] = {}
+        self._announced: set[int] = set()
+        self._lost: dict[int, int] = {}
+        self.ended = 0
+        self.dropped = 0
+
+    @property
+    def open(self) -> int:
+        """How many spans run."""
+        return len(self._open)
+
+    def is_open(self, span_id: int) -> bool:
+        return span_id in self._open
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        context = span.get_span_context()
+        self._open[context.span_id] = span
+        scope = span.instrumentation_scope
+        if scope is None or scope.name != v.SCOPE:  # ours have the run already
+            run = current_run()
+            if run is not None:
+                span.set_attribute(v.RUN_ID, str(run.run_id))
+
+    def on_end(self, span: ReadableSpan) -> None:
+        context = span.context
+        if context is None:
+            return
+        try:
+            parent = self._open.get(span.parent.span_id) if span.parent is not None else None
+            if parent is not None:
+                self.announce(parent)
+            self._write(self._encoder.encode(span), context.trace_id)
+            self.ended += 1
+        except SpoolFull as error:
+            self._count_lost(context.trace_id)
+            self._failed("spool", error)
+        except Exception as error:
+            self._count_lost(context.trace_id)
+            self._failed("encoding", error)
+        finally:
+            # Only now: while a span is written, the exporter must still see it as open or find it ended.
+            self._open.pop(context.span_id, None)
+            self._announced.discard(context.span_id)
+
+    def announce(self, span: otel.Span) -> None:
+        """Write started records for `span` and its open parents, outermost first, each once."""
+        try:
+            chain = []
+            found: Span | None = self._open.get(span.get_span_context().span_id)
+            while found is not None and (id_ := found.get_span_context().span_id) not in self._announced:
+                self._announced.add(id_)
+                chain.append(found)
+                found = self._open.get(found.parent.span_id) if found.parent is not None else None
+            for item in reversed(chain):
+                self._sink.append(self._encoder.encode(item, started=True), "started")
+        except SpoolFull:
+            pass  # only the preview is lost; the span itself is still to come
+        except Exception as error:
+            self._failed("announcement", error)
+
+    def announce_older(self, than_ns: int) -> None:
+        """Announce every span that started before that Unix time."""
+        for span in list(self._open.values()):
+            if (span.start_time or 0) < than_ns and span.get_span_context().span_id not in self._announced:
+                self.announce(span)
+
+    def shutdown(self) -> None:
+        """Nothing to flush: what ended is in the spool."""
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:
+        return True
+
+    def _write(self, payload: bytes, trace_id: int) -> None:
+        if self._lost:
+            self._write_notes()
+        self._sink.append(payload)
+
+    def _count_lost(self, trace_id: int) -> None:
+        self.dropped += 1
+        if trace_id in self._lost or len(self._lost) < _NOTES_LIMIT:
+            self._lost[trace_id] = self._lost.get(trace_id, 0) + 1
+
+    def _write_notes(self) -> None:
+        # There is room again: tell which traces have lost spans, so that they don't look complete.
+        for trace_id in list(self._lost):
+            self._sink.append(self._encoder.note(trace_id, self._lost[trace_id]), "dropped")
+            del self._lost[trace_id]

@@ -1,0 +1,518 @@
+"""The tracer: what agents, backends and the engine make spans with.
+
+>>> tracer = Tracer("searcher", "research", incarnation, Spool.create(home.spool_dir, "research", "searcher", "1"))
+>>> with tracer.agent(message="Hello", run=run, parent=extract(headers, metadata)):
+...     with tracer.model_call(model="m", messages="Hello") as call:
+...         call.answer("Hi", finish_reason="stop")
+
+The OpenTelemetry SDK works underneath, with a provider of its own: spans of other instrumentation join in by
+context, and are exported too after `install()`. Build it after a fork. Nothing here raises into its caller,
+unless it was built with `strict`.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from opentelemetry import context as otel_context
+from opentelemetry import trace as otel
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import Event, ReadableSpan, SpanLimits, TracerProvider
+from opentelemetry.sdk.trace.id_generator import IdGenerator
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import (
+    Link,
+    NonRecordingSpan,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    TraceFlags,
+)
+
+from teamwright import __version__
+from teamwright.tracing import vocabulary as v
+from teamwright.tracing.content import Content, policy
+from teamwright.tracing.encoding import Encoder
+from teamwright.tracing.messages import Messages, encode, to_json
+from teamwright.tracing.processor import CallableSink, SpoolProcessor
+from teamwright.tracing.propagation import ParentContext
+from teamwright.tracing.runs import RunContext, current_run
+from teamwright.tracing.spans import (
+    ActiveSpan,
+    AgentSpan,
+    ModelSpan,
+    Parent,
+    PeerSpan,
+    QuerySpan,
+    ToolSpan,
+    clean,
+    span_context,
+)
+from teamwright.tracing.spool import Sink
+
+log = logging.getLogger(__name__)
+
+S = TypeVar("S", bound=ActiveSpan)
+
+_LIMITS = {"max_attributes": 1024, "max_events": 1024, "max_links": 256}
+
+
+class Tracer:
+    """Makes the spans of one process: `service` is the agent, `namespace` its job.
+
+    `sink` is a spool, or a function that gets each ended span as OTLP bytes. `content` says how much of
+    people's words is kept. With `enabled` false ids are made and passed on, but nothing is recorded.
+    `name` is the agent's display name; `now` and `ids` are for tests.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        namespace: str | None,
+        incarnation: str,
+        sink: Sink | Callable[[bytes], object],
+        *,
+        name: str | None = None,
+        content: Content = "full",
+        enabled: bool = True,
+        strict: bool = False,
+        now: Callable[[], int] = time.time_ns,
+        ids: IdGenerator | None = None,
+        resource: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.service = service
+        self.namespace = namespace or ""
+        self.incarnation = incarnation
+        self.name = name or service
+        self.now = now
+        self.strict = strict
+        self.errors = 0
+        described = {
+            v.SERVICE_NAME: service,
+            v.SERVICE_NAMESPACE: self.namespace,
+            v.SERVICE_INSTANCE: incarnation,
+            v.SERVICE_VERSION: __version__,
+            **(resource or {}),
+        }
+        self._resource = Resource({key: value for key, value in described.items() if value})
+        self.processor = SpoolProcessor(
+            sink if hasattr(sink, "append") and not callable(sink) else CallableSink(sink),
+            Encoder(self._resource.attributes, policy(content)),
+            self.failed,
+        )
+        self._provider = TracerProvider(
+            sampler=ALWAYS_ON if enabled else ALWAYS_OFF,
+            resource=self._resource,
+            shutdown_on_exit=False,
+            id_generator=ids,
+            span_limits=SpanLimits(**_LIMITS),
+        )
+        self._provider.add_span_processor(self.processor)
+        self._tracer = self._provider.get_tracer(v.SCOPE, __version__)
+        self._scope = InstrumentationScope(v.SCOPE, __version__)
+
+    # --- queries and agents -------------------------------------------------------------------------
+
+    def query(
+        self,
+        job: str,
+        *,
+        text: str | None = None,
+        user: str | None = None,
+        session: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        revision: str | None = None,
+        run: RunContext | None = None,
+        parent: Parent | None = None,
+        link: Parent | None = None,
+        start_ns: int | None = None,
+        attributes: Mapping[str, Any] | None = None,
+    ) -> QuerySpan:
+        """The root span of a query to `job`: a new trace, unless a (trusted) `parent` is given."""
+        return self._start(
+            QuerySpan,
+            v.span_name(v.OP_QUERY, job),
+            SpanKind.INTERNAL,
+            {
+                v.OPERATION: v.OP_QUERY,
+                v.OPENINFERENCE_KIND: "CHAIN",
+                v.WORKFLOW: job,
+                v.JOB: job,
+                v.REVISION: revision,
+                v.INPUT_MESSAGES: encode(text) if text else None,
+                v.USER_ID: user,
+                v.CONVERSATION: session,
+                v.SESSION_ID: session,
+                v.RUN_ID: run.run_id if run else None,
+                **{v.LABEL_PREFIX + key: value for key, value in (labels or {}).items()},
+                **(attributes or {}),
+            },
+            parent=parent,
+            root=parent is None,
+            links=[link] if link else [],
+            start_ns=start_ns,
+        )
+
+    def agent(
+        self,
+        *,
+        message: Messages | None = None,
+        session: str | None = None,
+        run: RunContext | None = None,
+        task_id: str | None = None,
+        parent: Parent | None = None,
+        root: bool = False,
+        links: Sequence[Parent] = (),
+        start_ns: int | None = None,
+        attributes: Mapping[str, Any] | None = None,
+    ) -> AgentSpan:
+        """SERVER `invoke_agent`: this agent handles a message. Inside `with`, `run` is the current run.
+
+        `root` makes a new trace although a span is current (a stranger's context goes into `links`).
+        """
+        session = session or (run.session if run else None)
+        span = self._start(
+            AgentSpan,
+            v.span_name(v.OP_AGENT, self.service),
+            SpanKind.SERVER,
+            {
+                v.OPERATION: v.OP_AGENT,
+                v.AGENT_NAME: self.name,
+                v.AGENT_ID: f"{self.namespace}.{self.service}" if self.namespace else self.service,
+                v.AGENT: self.service,
+                v.JOB: self.namespace or None,
+                v.INPUT_MESSAGES: encode(message) if message else None,
+                v.CONVERSATION: session,
+                v.TASK_ID: task_id,
+                **_run_attributes(run),
+                **(attributes or {}),
+            },
+            parent=parent,
+            root=root,
+            links=links,
+            start_ns=start_ns,
+            run=run,
+        )
+        return span
+
+    def peer_call(
+        self,
+        *,
+        target: str,
+        target_id: str | None = None,
+        message: Messages | None = None,
+        session: str | None = None,
+        method: str | None = None,
+        history_length: int | None = None,
+        parent: Parent | None = None,
+        links: Sequence[Parent] = (),
+        start_ns: int | None = None,
+        attributes: Mapping[str, Any] | None = None,
+    ) -> PeerSpan:
+        """CLIENT `invoke_agent`: this agent calls another. `target` is its name, `target_id` its id."""
+        return self._start(
+            PeerSpan,
+            v.span_name(v.OP_AGENT, target_id or target),
+            SpanKind.CLIENT,
+            {
+                v.OPERATION: v.OP_AGENT,
+                v.AGENT_NAME: target,
+                v.CALLER: self.service,
+                v.TARGET: target,
+                v.TARGET_ID: target_id,
+                v.CALL: f"{self.name}->{target}",
+                v.INPUT_MESSAGES: encode(message) if message else None,
+                v.CONTEXT_ID: session,
+                v.A2A_METHOD: method,
+                v.HISTORY_LENGTH: history_length,
+                **(attributes or {}),
+            },
+            parent=parent,
+            links=links,
+            start_ns=start_ns,
+        )
+
+    # --- models and tools ---------------------------------------------------------------------------
+
+    def model_call(
+        self,
+        *,
+        model: str | None,
+        provider: str | None = None,
+        messages: Messages | None = None,
+        system: str | None = None,
+        attempt: int | None = None,
+        parent: Parent | None = None,
+        links: Sequence[Parent] = (),
+        start_ns: int | None = None,
+        attributes: Mapping[str, Any] | None = None,
+    ) -> ModelSpan:
+        """CLIENT `chat`: one call of a model; a retry is a call of its own, with its `attempt` from 1."""
+        return self._start(
+            ModelSpan,
+            v.span_name(v.OP_MODEL, model),
+            SpanKind.CLIENT,
+            {
+                v.OPERATION: v.OP_MODEL,
+                v.PROVIDER: provider,
+                v.REQUEST_MODEL: model,
+                v.INPUT_MESSAGES: encode(messages) if messages else None,
+                v.SYSTEM_INSTRUCTIONS: to_json([{"type": "text", "content": system}]) if system else None,
+                v.ATTEMPT: attempt,
+                **(attributes or {}),
+            },
+            parent=parent,
+            links=links,
+            start_ns=start_ns,
+        )
+
+    def tool_call(
+        self,
+        *,
+        name: str,
+        call_id: str | None = None,
+        arguments: Any = None,
+        source: str | None = None,
+        server: str | None = None,
+        parent: Parent | None = None,
+        links: Sequence[Parent] = (),
+        start_ns: int | None = None,
+        attributes: Mapping[str, Any] | None = None,
+    ) -> ToolSpan:
+        """INTERNAL `execute_tool`. `source` is local, peer, mcp or builtin; `server` the MCP server's name."""
+        return self._start(
+            ToolSpan,
+            v.span_name(v.OP_TOOL, name),
+            SpanKind.INTERNAL,
+            {
+                v.OPERATION: v.OP_TOOL,
+                v.TOOL_NAME: name,
+                v.TOOL_TYPE: "extension" if source == "mcp" else "function",
+                v.TOOL_CALL_ID: call_id,
+                v.TOOL_ARGUMENTS: None if arguments is None else to_json(arguments),
+                v.TOOL_SOURCE: source,
+                v.MCP_SERVER: server,
+                **(attributes or {}),
+            },
+            parent=parent,
+            links=links,
+            start_ns=start_ns,
+        )
+
+    def queued(
+        self,
+        *,
+        waiting: int | None = None,
+        parent: Parent | None = None,
+        links: Sequence[Parent] = (),
+        start_ns: int | None = None,
+        attributes: Mapping[str, Any] | None = None,
+    ) -> ActiveSpan:
+        """INTERNAL `queued`: a message waits for its turn; `waiting` is how many wait before it."""
+        given = {v.OPERATION: v.OP_QUEUED, v.QUEUE_LENGTH: waiting, **(attributes or {})}
+        return self._start(
+            ActiveSpan, v.OP_QUEUED, SpanKind.INTERNAL, given, parent=parent, links=links, start_ns=start_ns
+        )
+
+    # --- deployments --------------------------------------------------------------------------------
+
+    def deployment(
+        self,
+        job: str,
+        *,
+        agents: Sequence[str] = (),
+        levels: Sequence[Sequence[str]] = (),
+        strategy: str | None = None,
+        revision: str | None = None,
+        parent: Parent | None = None,
+        links: Sequence[Parent] = (),
+        start_ns: int | None = None,
+        attributes: Mapping[str, Any] | None = None,
+    ) -> ActiveSpan:
+        """The root span of a deployment: a new trace, unless a `parent` is given."""
+        given = {
+            v.OPERATION: v.OP_DEPLOY,
+            v.OPENINFERENCE_KIND: "CHAIN",
+            v.JOB: job,
+            v.AGENTS: list(agents) or None,
+            v.LEVELS: [list(level) for level in levels] or None,
+            v.STRATEGY: strategy,
+            v.REVISION: revision,
+            **(attributes or {}),
+        }
+        return self._start(
+            ActiveSpan,
+            v.span_name(v.OP_DEPLOY, job),
+            SpanKind.INTERNAL,
+            given,
+            parent=parent,
+            root=parent is None,
+            links=links,
+            start_ns=start_ns,
+        )
+
+    def start_agent(self, id: str, **options: Any) -> ActiveSpan:
+        """INTERNAL `start_agent`: from launch to ready. Options: job, level, parent, links, start_ns, attributes."""
+        return self._life_cycle(v.OP_START_AGENT, id, **options)
+
+    def stop_agent(self, id: str, **options: Any) -> ActiveSpan:
+        """INTERNAL `stop_agent`: until its process is gone. Options as for `start_agent`."""
+        return self._life_cycle(v.OP_STOP_AGENT, id, **options)
+
+    def _life_cycle(
+        self,
+        operation: str,
+        agent: str,
+        *,
+        job: str | None = None,
+        level: int | None = None,
+        parent: Parent | None = None,
+        links: Sequence[Parent] = (),
+        start_ns: int | None = None,
+        attributes: Mapping[str, Any] | None = None,
+    ) -> ActiveSpan:
+        given = {v.OPERATION: operation, v.AGENT: agent, v.JOB: job, v.LEVEL: level, **(attributes or {})}
+        name = v.span_name(operation, agent)
+        return self._start(ActiveSpan, name, SpanKind.INTERNAL, given, parent=parent, links=links, start_ns=start_ns)
+
+    # --- everything else ----------------------------------------------------------------------------
+
+    def span(
+        self,
+        name: str,
+        attributes: Mapping[str, Any] | None = None,
+        *,
+        kind: SpanKind = SpanKind.INTERNAL,
+        parent: Parent | None = None,
+        links: Sequence[Parent] = (),
+        start_ns: int | None = None,
+    ) -> ActiveSpan:
+        """A span of any name, for users' own code."""
+        return self._start(ActiveSpan, name, kind, attributes or {}, parent=parent, links=links, start_ns=start_ns)
+
+    def current(self) -> ActiveSpan:
+        """The span that this code runs in. Outside any: one that takes everything and records nothing."""
+        return ActiveSpan(otel.get_current_span(), self)
+
+    def record(
+        self,
+        name: str,
+        *,
+        start_ns: int,
+        end_ns: int,
+        trace_id: str | None = None,
+        span_id: str | None = None,
+        parent: Parent | None = None,
+        kind: SpanKind = SpanKind.INTERNAL,
+        attributes: Mapping[str, Any] | None = None,
+        events: Sequence[tuple[str, int, Mapping[str, Any]]] = (),
+        links: Sequence[Parent] = (),
+        error: str | None = None,
+    ) -> ParentContext:
+        """Write a span that has ended, with ids and times as given (or new ids); returns it as a parent.
+
+        `events` are (name, Unix time in ns, attributes). The same ids again replace a started or synthetic span.
+        """
+        generator = self._provider.id_generator
+        above = span_context(parent)
+        trace = int(trace_id, 16) if trace_id else above.trace_id if above else generator.generate_trace_id()
+        own = int(span_id, 16) if span_id else generator.generate_span_id()
+        context = SpanContext(trace, own, False, TraceFlags(TraceFlags.SAMPLED))
+        try:
+            self.processor.on_end(
+                ReadableSpan(
+                    name,
+                    context=context,
+                    parent=above,
+                    resource=self._resource,
+                    attributes=clean(attributes or {}),
+                    events=[Event(what, clean(more), at) for what, at, more in events],
+                    links=[Link(found) for other in links if (found := span_context(other))],
+                    kind=kind,
+                    status=Status(StatusCode.ERROR, error) if error else Status(StatusCode.UNSET),
+                    start_time=start_ns,
+                    end_time=end_ns,
+                    instrumentation_scope=self._scope,
+                )
+            )
+        except Exception as problem:
+            self.failed("record", problem)
+        return ParentContext(f"{trace:032x}", f"{own:016x}")
+
+    def install(self) -> None:
+        """Make this process's OpenTelemetry default ours, so that other instrumentation's spans come along."""
+        otel.set_tracer_provider(self._provider)
+
+    def announce(self, span: otel.Span) -> None:
+        """Write a started record for a span that runs, and its parents here, if there is none yet."""
+        self.processor.announce(span)
+
+    def failed(self, what: str, error: Exception) -> None:
+        """Count and log a fault of tracing itself; raise it when strict."""
+        if self.strict:
+            raise error
+        self.errors += 1
+        if self.errors == 1 or self.errors % 1000 == 0:
+            log.warning("tracing: %s failed (%d so far): %s: %s", what, self.errors, type(error).__name__, error)
+
+    def _start(
+        self,
+        made: type[S],
+        name: str,
+        kind: SpanKind,
+        attributes: Mapping[str, Any],
+        *,
+        parent: Parent | None = None,
+        root: bool = False,
+        links: Sequence[Parent] = (),
+        start_ns: int | None = None,
+        run: RunContext | None = None,
+    ) -> S:
+        start = start_ns or self.now()
+        try:
+            span = self._tracer.start_span(
+                name,
+                context=self._context(parent, root),
+                kind=kind,
+                attributes=clean({**_brief_run(run or current_run()), **attributes}),
+                links=[Link(found) for other in links if (found := span_context(other))],
+                start_time=start,
+            )
+        except Exception as error:
+            self.failed("start", error)
+            span = otel.INVALID_SPAN
+        active = made(span, self, start_ns=start)
+        if run is not None:
+            active.enter_run(run)
+        return active
+
+    def _context(self, parent: Parent | None, root: bool) -> otel_context.Context | None:
+        if parent is None:
+            return otel_context.Context() if root else None
+        if isinstance(parent, ActiveSpan):
+            return otel.set_span_in_context(parent.otel_span, otel_context.Context())
+        context = span_context(parent)
+        return otel.set_span_in_context(NonRecordingSpan(context), otel_context.Context()) if context else None
+
+
+def _brief_run(run: RunContext | None) -> dict[str, Any]:
+    return {v.RUN_ID: run.run_id, v.CONVERSATION: run.session} if run else {}
+
+
+def _run_attributes(run: RunContext | None) -> dict[str, Any]:
+    if run is None:
+        return {}
+    return {
+        v.RUN_ID: run.run_id,
+        v.PARENT_RUN_ID: run.parent_run_id,
+        v.ROOT_RUN_ID: run.root,
+        v.DEPTH: run.depth,
+        v.SESSION_ID: run.session,
+        v.USER_ID: run.user,
+        **{v.LABEL_PREFIX + key: value for key, value in run.labels.items()},
+    }
