@@ -1,0 +1,81 @@
+"""`Agent`: the class that users derive theirs from."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, ClassVar
+
+from teamwright.backends.api import Answer, Backend, Turn
+from teamwright.errors import TeamwrightError
+
+#: What `run` may give back: an Answer, its text, its data, or None for nothing to say.
+Result = Answer | str | Mapping[str, Any] | None
+
+
+class Agent:
+    """One agent: a name, a prompt, tools, and what thinks.
+
+        class WeatherAgent(Agent):
+            \"""Answers questions about the weather.\"""      # the description on its card
+            name = "Weather Agent"
+            prompt = "You are a weather assistant."
+
+            @tool
+            async def get_weather(self, city: str) -> str: ...
+
+    `config` is what stands under `config:` in the job file; keys named like a class attribute set it.
+    Override `run` for logic without a model.
+    """
+
+    name: str = ""
+    description: str = ""
+    prompt: str = ""
+    version: str = "1.0.0"
+    skills: ClassVar[tuple[Mapping[str, Any], ...]] = ()
+
+    def __init__(self, **config: Any) -> None:
+        self.config: Mapping[str, Any] = config
+        self._backend: Backend | None = None
+        for key in ("name", "description", "prompt", "version"):
+            if isinstance(config.get(key), str):
+                setattr(self, key, config[key])
+
+    @property
+    def backend(self) -> Backend:
+        """What thinks for this agent; there once the agent has started."""
+        backend: Backend | None = self.__dict__.get("_backend")
+        if backend is None:
+            raise TeamwrightError("this agent has not been started yet, so it has no backend")
+        return backend
+
+    async def run(self, turn: Turn) -> Result:
+        """Handle one message. The default hands it to the backend; an async generator of str streams its answer."""
+        return await self.backend.run(turn)
+
+
+def description_of(agent: Agent) -> str:
+    """The agent's own description, else the first paragraph of its class's docstring."""
+    if agent.description:
+        return agent.description
+    if type(agent) is Agent:
+        return ""
+    text = inspect.cleandoc(type(agent).__doc__ or "")
+    return " ".join(text.split("\n\n")[0].split())
+
+
+async def answer_of(agent: Agent, turn: Turn) -> Answer:
+    """Run the agent on a turn and make an Answer of whatever it gives back."""
+    made: Any = agent.run(turn)
+    if isinstance(made, AsyncIterator):
+        pieces: list[str] = []
+        async for piece in made:
+            pieces.append(str(piece))
+            await turn.stream(str(piece))
+        return Answer("".join(pieces))
+    result = await made if inspect.isawaitable(made) else made
+    if isinstance(result, Answer):
+        return result
+    if isinstance(result, Mapping):
+        return Answer("", data=result)
+    return Answer("" if result is None else str(result))
