@@ -86,17 +86,11 @@ class LazyGroup(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
+            from teamwright.jobs.names import nearest
+
             if args and (near := nearest(args[0], self.list_commands(ctx))):
                 raise click.UsageError(f"no such command {args[0]!r}. Did you mean {near!r}?", ctx) from None
             raise click.UsageError(error.message[:1].lower() + error.message[1:], ctx) from None
-
-
-def nearest(word: str, words: list[str]) -> str | None:
-    """The one of `words` that was probably meant."""
-    import difflib
-
-    found = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
-    return found[0] if found else None
 
 
 def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> Any:

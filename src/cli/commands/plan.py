@@ -1,0 +1,85 @@
+"""`deploy plan FILE`: what a start would do, with the names of secrets and never their values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from teamwright.cli.app import Call, command
+from teamwright.cli.job_file import job_file, load
+
+if TYPE_CHECKING:
+    from teamwright.jobs.plan import AgentPlan, Plan
+
+
+@command("plan")
+@job_file
+@click.pass_obj
+def plan(call: Call, file: Path, name: str | None, sets: Sequence[str]) -> None:
+    """Show what would be started: levels, calls, ports, backends, secrets by name."""
+    found = load(call, file, name=name, sets=sets).plan
+    if call.json:
+        call.emit(plan_view(found))
+    else:
+        _print(found)
+
+
+def plan_view(plan: Plan) -> dict[str, Any]:
+    """The JSON of `plan`."""
+    return {
+        "job": plan.job,
+        "file": plan.file,
+        "topology": plan.topology,
+        "strategy": plan.strategy,
+        "entry_point": plan.entry_point,
+        "revision": plan.revision,
+        "levels": [list(level) for level in plan.levels],
+        "edges": [{"from": caller, "to": callee} for caller, callee in plan.edges],
+        "agents": [
+            {
+                "id": agent.id,
+                "name": agent.name,
+                "kind": agent.kind,
+                "backend": agent.backend,
+                "model": agent.model,
+                "port": agent.port,
+                "level": agent.level,
+                "group": agent.group,
+                "calls": list(agent.callees),
+                "callers": list(agent.callers),
+                "secrets": [{"name": secret.name, "source": secret.source} for secret in agent.secrets],
+            }
+            for agent in plan.agents
+        ],
+        "warnings": list(plan.warnings),
+    }
+
+
+def _print(plan: Plan) -> None:
+    from teamwright.cli.output import console, table
+
+    click.echo(f"{plan.job}  {plan.topology}, {plan.strategy}, entry point {plan.entry_point}, revision {plan.revision}")
+    rows = []
+    for number, level in enumerate(plan.levels):
+        for identity in level:
+            agent = plan.agent(identity)
+            rows.append(
+                (
+                    str(number),
+                    agent.id,
+                    agent.kind,
+                    agent.backend + (f" ({agent.model})" if agent.model else ""),
+                    str(agent.port or "any"),
+                    ", ".join(agent.callees) or "-",
+                    _secrets(agent),
+                )
+            )
+    console().print(table(("LEVEL", "AGENT", "KIND", "BACKEND", "PORT", "CALLS", "SECRETS"), rows))
+    click.echo(f"next: deploy start {plan.file}")
+
+
+def _secrets(agent: AgentPlan) -> str:
+    return ", ".join(f"{secret.name} ({secret.source or 'not set'})" for secret in agent.secrets) or "-"

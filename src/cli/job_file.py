@@ -1,0 +1,37 @@
+"""A job file on the command line: loaded with the shell's variables, its warnings told once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from teamwright.cli.app import Call
+
+if TYPE_CHECKING:
+    from teamwright.jobs.loader import Loaded
+
+file_argument = click.argument("file", type=click.Path(path_type=Path))
+
+_name = click.option("--name", metavar="NAME", help="The job's name instead of the file's.")
+_set = click.option(
+    "--set", "sets", metavar="PATH=VALUE", multiple=True, help="Set a key of the file, e.g. agents.lead.model=x."
+)
+
+
+def job_file(function: Callable[..., Any]) -> Callable[..., Any]:
+    """FILE, --name and --set, as every command that reads a job file takes them."""
+    return file_argument(_name(_set(function)))
+
+
+def load(call: Call, file: Path, *, name: str | None = None, sets: Sequence[str] = ()) -> Loaded:
+    """The plan in a file and the secrets its agents get. Raises JobFileError with everything that is wrong."""
+    from teamwright.cli.output import warn
+    from teamwright.jobs import loader
+
+    loaded = loader.load(call.cwd / file.expanduser(), call.environ, name=name, sets=sets, cwd=call.cwd)
+    if not call.json:
+        warn(loaded.plan.warnings)
+    return loaded

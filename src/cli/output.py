@@ -1,0 +1,138 @@
+"""What a person sees: tables, progress and durations. Rich is imported when something is printed, not before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+_COLOURS = {
+    "running": "green",
+    "healthy": "green",
+    "ok": "green",
+    "busy": "cyan",
+    "starting": "cyan",
+    "pending": "dim",
+    "stopping": "yellow",
+    "degraded": "yellow",
+    "backing_off": "yellow",
+    "paused": "yellow",
+    "halted": "yellow",
+    "unhealthy": "red",
+    "failed": "red",
+    "error": "red",
+    "lost": "red",
+    "stopped": "dim",
+}
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Where rich text goes; as wide as needed when it is not a terminal, so that nothing is cut for `grep`."""
+    from rich.console import Console
+
+    found = Console(stderr=stderr, highlight=False, soft_wrap=False)
+    if not found.is_terminal:
+        found.width = 200
+    return found
+
+
+def note(text: str) -> None:
+    """A word to the person on stderr; scripts read stdout."""
+    click.echo(text, err=True)
+
+
+def warn(warnings: Iterable[str]) -> None:
+    """One line on stderr for each."""
+    for warning in warnings:
+        note(f"warning: {warning}")
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """A plain table: a head line and no rules; words of a STATUS column have their colour."""
+    from rich.table import Table
+    from rich.text import Text
+
+    found = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for column in columns:
+        found.add_column(column, overflow="fold")
+    for row in rows:
+        found.add_row(
+            *(
+                Text(cell, style=_COLOURS.get(cell, "") if column == "STATUS" else "")
+                for column, cell in zip(columns, row, strict=True)
+            )
+        )
+    return found
+
+
+def job_table(view: dict[str, Any]) -> Table:
+    """The agents of one job, as `start` and `ps JOB` show them."""
+    return table(
+        ("AGENT", "STATUS", "PID", "ADDRESS", "BACKEND", "LEVEL", "READY IN", "RESTARTS", "LAST EXIT"),
+        (
+            (
+                agent["id"],
+                agent["status"],
+                str(agent["pid"] or "-"),
+                agent["url"] or "-",
+                agent["backend"],
+                str(agent["level"]),
+                milliseconds(agent["started_in_ms"]),
+                str(agent["restarts"]),
+                last_exit(agent["last_exit"]),
+            )
+            for agent in view["agents"]
+        ),
+    )
+
+
+def jobs_table(views: Iterable[dict[str, Any]]) -> Table:
+    """All jobs of a home, as `ps` shows them."""
+    return table(
+        ("JOB", "STATUS", "AGENTS", "UP", "ENTRY", "FILE"),
+        (
+            (
+                view["job"],
+                view["status"],
+                str(len(view["agents"])),
+                str(sum(agent["status"] in ("healthy", "busy") for agent in view["agents"])),
+                view["entry_point"] or "-",
+                view.get("file") or "-",
+            )
+            for view in views
+        ),
+    )
+
+
+def last_exit(info: dict[str, Any] | None) -> str:
+    """How a process ended, in a few words."""
+    if info is None:
+        return "-"
+    if info.get("signal"):
+        return f"{info['reason']} (signal {info['signal']})"
+    if info.get("code") is not None:
+        return f"{info['reason']} (exit {info['code']})"
+    return str(info["reason"])
+
+
+def milliseconds(value: float | None) -> str:
+    """A duration given in milliseconds, in the unit that reads well."""
+    if value is None:
+        return "-"
+    if value < 1000:
+        return f"{value:.0f} ms"
+    if value < 120_000:
+        return f"{value / 1000:.2f} s"
+    return f"{value / 60_000:.1f} min"
+
+
+def dollars(value: float | None) -> str:
+    """A cost; a question mark where the price is unknown."""
+    if value is None:
+        return "$?"
+    return f"${value:.4f}" if 0 < value < 0.1 else f"${value:.2f}"

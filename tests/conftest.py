@@ -1,0 +1,41 @@
+"""What every test may use: a clean environment, a fresh home, and nothing of the caller's shell."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def root() -> Path:
+    """The project's own folder."""
+    return ROOT
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """All that a process started by a test may see: built here, never inherited.
+
+    HOME and TMPDIR lie under the test's own folder, so whatever a test leaves running can be told by its environment.
+    """
+    person, scratch = tmp_path / "person", tmp_path / "tmp"
+    person.mkdir()
+    scratch.mkdir()
+    return {
+        "PATH": os.pathsep.join((str(Path(sys.executable).parent), "/usr/local/bin", "/usr/bin", "/bin")),
+        "HOME": str(person),
+        "TMPDIR": str(scratch),
+        "LANG": "C.UTF-8",
+        "TZ": "UTC",
+    }
+
+
+@pytest.fixture
+def home_path(tmp_path: Path) -> Path:
+    """Where a test's home goes; not made yet."""
+    return tmp_path / "logs"

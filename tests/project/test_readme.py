@@ -1,0 +1,73 @@
+"""The README's set-up commands are two, and they do what it says on a fresh clone."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+COMMANDS = ["uv run deploy start examples/jobs/hello.yaml", "uv run pytest"]
+
+
+def commands(text: str) -> list[str]:
+    """Every command of the section that sets the project up."""
+    section = text.split("## Set up", 1)[1].split("\n## ", 1)[0]
+    block = re.search(r"```(?:sh|bash|console)\n(.*?)```", section, re.DOTALL)
+    assert block
+    lines = [line.removeprefix("$ ").split("  #")[0].strip() for line in block[1].splitlines()]
+    return [line for line in lines if line]
+
+
+def test_two_commands(root: Path) -> None:
+    assert commands((root / "README.md").read_text()) == COMMANDS
+
+
+def test_links_lead_somewhere(root: Path) -> None:
+    for page in [root / "README.md", root / "CONTRIBUTING.md", *(root / "docs").rglob("*.md")]:
+        for link in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", page.read_text()):
+            assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+@pytest.mark.timeout(300)
+def test_fresh_clone(root: Path, environment: dict[str, str], tmp_path: Path) -> None:
+    """Both commands in a copy of what git tracks, in a clean environment (with uv's cache and mirror settings)."""
+    clone = tmp_path / "clone"
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=root, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, tracked.split("\0")):
+        (clone / name).parent.mkdir(parents=True, exist_ok=True)
+        if (root / name).exists():
+            shutil.copy2(root / name, clone / name, follow_symlinks=False)
+    uv = shutil.which("uv")
+    assert uv, "uv is needed: pip install uv"
+    environment |= uv_settings(uv)
+    environment["PATH"] = os.pathsep.join((str(Path(uv).parent), "/usr/local/bin", "/usr/bin", "/bin"))
+
+    def run(command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command.split(), cwd=clone, env=environment, capture_output=True, text=True, timeout=250
+        )
+
+    try:
+        started = run(COMMANDS[0])
+        assert started.returncode == 0, started.stderr
+        assert "hello" in started.stdout
+        assert "deploy query hello" in started.stdout
+        asked = run("uv run deploy query hello hi")
+        assert asked.returncode == 0, asked.stderr
+    finally:
+        stopped = run("uv run deploy stop --all")
+    assert stopped.returncode == 0, stopped.stderr
+    collected = run(f"{COMMANDS[1]} --collect-only -q")
+    assert collected.returncode == 0, collected.stdout + collected.stderr
+
+
+def uv_settings(uv: str) -> dict[str, str]:
+    """Where this machine's uv keeps and finds packages."""
+    cache = subprocess.run([uv, "cache", "dir"], capture_output=True, text=True, check=True).stdout.strip()
+    passed = ("UV_INDEX", "UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "UV_OFFLINE")
+    others = ("SSL_CERT_FILE", "SSL_CERT_DIR", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "UV_NATIVE_TLS", "UV_SYSTEM_CERTS")
+    return {"UV_CACHE_DIR": cache} | {name: os.environ[name] for name in (*passed, *others) if name in os.environ}
