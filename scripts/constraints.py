@@ -20,7 +20,7 @@ from collections import defaultdict
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-_SECTION = re.compile(r"\n*\[tool\.uv\]\nconstraint-dependencies = \[\n(?:    .*\n)*\]\n")
+_LIST = re.compile(r"^constraint-dependencies = \[\n(?:    .*\n)*\]\n", re.MULTILINE)
 _LINE = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^\s;]+)\s*(?:;\s*(?P<marker>.+))?$")
 
 
@@ -30,7 +30,7 @@ def main() -> int:
     check = parser.parse_args().check
     project = ROOT / "pyproject.toml"
     text = project.read_text()
-    constraints = resolve(text if check else _SECTION.sub("\n", text))
+    constraints = resolve(text if check else _LIST.sub("", text))
     if with_constraints(text, constraints) == text:
         print("pyproject.toml: the constraints are up to date")
         return 0
@@ -73,8 +73,10 @@ def resolve(project: str) -> list[str]:
 def with_constraints(project: str, lines: list[str]) -> str:
     """The text of pyproject.toml with these constraints in place of the old ones."""
     quoted = "".join(f"    '{line}',\n" if '"' in line else f'    "{line}",\n' for line in lines)
-    section = f"\n[tool.uv]\nconstraint-dependencies = [\n{quoted}]\n"
-    return _SECTION.sub("\n", project).rstrip("\n") + "\n" + section
+    text, count = _LIST.subn(lambda _: f"constraint-dependencies = [\n{quoted}]\n", project)
+    if count != 1:
+        raise SystemExit("pyproject.toml: [tool.uv] needs one list `constraint-dependencies`")
+    return text
 
 
 if __name__ == "__main__":
