@@ -21,7 +21,10 @@ def main() -> None:
 
     `os._exit` spares 20 ms of tearing down modules, in which a Ctrl-C would do nothing but print a traceback.
     """
-    code = run(sys.argv[1:])
+    try:
+        code = run(sys.argv[1:])
+    except KeyboardInterrupt:
+        code = INTERRUPTED
     try:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -52,9 +55,7 @@ def run(arguments: Sequence[str]) -> int:
         if call.debug:
             _traceback()
         tail = error.tail if isinstance(error, StartFailed) else ()
-        return _report(
-            call, error.message, hint=error.hint, tail=tail, code=error.exit_code, kind=type(error).__name__
-        )
+        return _report(call, error.message, hint=error.hint, tail=tail, code=error.exit_code, kind=type(error).__name__)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # whoever read us has left: nothing more to say, and no noise
         return 1

@@ -93,7 +93,9 @@ def known(call: Call, target: Target) -> JobRecord:
         raise UnknownJob(f"job {job.name} has no agent {target.agent!r}", hint=suggestion(target.agent, job.agents))
     if target.group is not None and target.group not in groups.values():
         names = sorted({group for group in groups.values() if group})
-        raise UnknownJob(f"job {job.name} has no group {target.group!r}", hint=suggestion(target.group, names) or 'it has no groups')
+        raise UnknownJob(
+            f"job {job.name} has no group {target.group!r}", hint=suggestion(target.group, names) or "it has no groups"
+        )
     return job
 
 

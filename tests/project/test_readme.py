@@ -47,9 +47,7 @@ def test_fresh_clone(root: Path, environment: dict[str, str], tmp_path: Path) ->
     environment["PATH"] = os.pathsep.join((str(Path(uv).parent), "/usr/local/bin", "/usr/bin", "/bin"))
 
     def run(command: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            command.split(), cwd=clone, env=environment, capture_output=True, text=True, timeout=250
-        )
+        return subprocess.run(command.split(), cwd=clone, env=environment, capture_output=True, text=True, timeout=250)
 
     try:
         started = run(COMMANDS[0])
@@ -69,5 +67,13 @@ def uv_settings(uv: str) -> dict[str, str]:
     """Where this machine's uv keeps and finds packages."""
     cache = subprocess.run([uv, "cache", "dir"], capture_output=True, text=True, check=True).stdout.strip()
     passed = ("UV_INDEX", "UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "UV_OFFLINE")
-    others = ("SSL_CERT_FILE", "SSL_CERT_DIR", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "UV_NATIVE_TLS", "UV_SYSTEM_CERTS")
+    others = (
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "NO_PROXY",
+        "UV_NATIVE_TLS",
+        "UV_SYSTEM_CERTS",
+    )
     return {"UV_CACHE_DIR": cache} | {name: os.environ[name] for name in (*passed, *others) if name in os.environ}

@@ -114,7 +114,7 @@ def mark(tmp_path: Path) -> str:
 def deploy(
     request: pytest.FixtureRequest, environment: dict[str, str], root: Path, home_path: Path, mark: str
 ) -> Iterator[Deploy]:
-    """The real command line, in the project's folder, with a home of its own; checks afterwards that nothing is left."""
+    """The real command line, in the project's folder, with a home of its own; nothing may be left afterwards."""
     environment["TEAMWRIGHT_HOME"] = str(home_path)
     runner = Deploy(environment, root, home_path)
     yield runner

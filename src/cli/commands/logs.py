@@ -15,19 +15,13 @@ from teamwright.cli.app import Call, command
 def logs(call: Call, target: str, follow: bool, lines: int) -> None:
     """Print what agents wrote."""
     from teamwright.cli.following import LogFile, follow_logs
+    from teamwright.cli.output import log_printer
     from teamwright.cli.targets import agents_of, known, parse
 
     wanted = parse(call, target)
     agents = agents_of(known(call, wanted), wanted)
     files = [LogFile(agent, call.home.agent_log(wanted.job, agent)) for agent in agents]
-    several = len(files) > 1
-
-    def show(agent: str, line: str) -> None:
-        if call.json:
-            call.emit({"job": wanted.job, "agent": agent, "line": line})
-        else:
-            click.echo(f"{agent:<{max(map(len, agents))}} | {line}" if several else line)
-
+    show = log_printer(call, wanted.job, agents)
     for file in files:
         for line in file.last(lines):
             show(file.agent, line)

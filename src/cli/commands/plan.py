@@ -61,7 +61,9 @@ def plan_view(plan: Plan) -> dict[str, Any]:
 def _print(plan: Plan) -> None:
     from teamwright.cli.output import console, table
 
-    click.echo(f"{plan.job}  {plan.topology}, {plan.strategy}, entry point {plan.entry_point}, revision {plan.revision}")
+    click.echo(
+        f"{plan.job}  {plan.topology}, {plan.strategy}, entry point {plan.entry_point}, revision {plan.revision}"
+    )
     rows = []
     for number, level in enumerate(plan.levels):
         for identity in level:

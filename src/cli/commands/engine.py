@@ -1,0 +1,77 @@
+"""`deploy engine start|stop|restart|status`: the control process itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from teamwright.cli.app import Call, app, command, port_option
+
+
+@app.group("engine")
+def engine() -> None:
+    """The control process of this home; other commands start it when they need it."""
+
+
+@command("start", group=engine)
+@port_option
+@click.pass_obj
+def start(call: Call, port: int | None) -> None:
+    """Start the engine, to stay until `deploy engine stop`."""
+    from teamwright.cli.connection import connected
+
+    with connected(call, start=True, port=port, stay=True) as client:
+        _print(call, client.status())
+
+
+@command("stop", group=engine)
+@click.option("--force", is_flag=True, help="Stop running jobs too.")
+@click.pass_obj
+def stop(call: Call, force: bool) -> None:
+    """Stop the engine; refused while jobs run, unless --force."""
+    from teamwright.cli.connection import connected
+    from teamwright.errors import EngineUnavailable
+
+    try:
+        with connected(call) as client:
+            client.stop_engine(force=force)
+    except EngineUnavailable:
+        running = False
+    else:
+        running = True
+    if call.json:
+        call.emit({"stopped": running})
+    else:
+        click.echo("the engine has been stopped" if running else "no engine was running")
+
+
+@command("restart", group=engine)
+@click.pass_obj
+def restart(call: Call) -> None:
+    """Replace the engine by one of the present code; jobs run on."""
+    from teamwright.cli.connection import connected
+
+    with connected(call) as client:
+        client.restart_engine()
+        _print(call, client.status())
+
+
+@command("status", group=engine)
+@click.pass_obj
+def status(call: Call) -> None:
+    """Say whether the engine runs, where, and since when."""
+    from teamwright.cli.connection import connected
+
+    with connected(call) as client:
+        _print(call, client.status())
+
+
+def _print(call: Call, found: dict[str, Any]) -> None:
+    if call.json:
+        call.emit(found)
+        return
+    click.echo(f"engine  {found['url']}  version {found['version']}, up {found['uptime_s']:.0f} s")
+    click.echo(f"home    {found['home']}")
+    for name, pid in found["processes"].items():
+        click.echo(f"{name:<8}{pid or '-'}")

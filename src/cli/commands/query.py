@@ -1,0 +1,72 @@
+"""`deploy query JOB TEXT`: one question, one answer, one trace."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from teamwright.cli.app import Call, command, port_option
+
+if TYPE_CHECKING:
+    from teamwright.cli.targets import Target
+    from teamwright.client.client import Client
+
+
+@command("query")
+@click.argument("job", metavar="JOB|FILE")
+@click.argument("text", metavar="TEXT|-")
+@click.option("--session", metavar="ID", help="Continue a conversation.")
+@click.option("--user", metavar="NAME", help="On whose behalf.")
+@click.option("--label", "pairs", metavar="KEY=VALUE", multiple=True, help="Put on the trace; may be repeated.")
+@click.option("--keep", is_flag=True, help="Let a job that was started for this query run on.")
+@port_option
+@click.pass_obj
+def query(
+    call: Call,
+    job: str,
+    text: str,
+    session: str | None,
+    user: str | None,
+    pairs: Sequence[str],
+    keep: bool,
+    port: int | None,
+) -> None:
+    """Ask a job (or JOB/AGENT) something. A file starts its job first, and stops it again unless --keep."""
+    from teamwright.cli.asking import ask_and_print, question
+    from teamwright.cli.connection import connected
+    from teamwright.cli.targets import known, labels, parse
+    from teamwright.errors import UserError
+
+    target = parse(call, job)
+    if target.group is not None:
+        raise UserError("a group can't be asked, only a job or one agent", hint=f"deploy query {target.job} …")
+    marks = labels(pairs)
+    words = question(text)
+    if target.file is None:
+        known(call, target)
+    with connected(call, start=True, port=port, host=target.file is not None) as client:
+        ours = target.file is not None and _ensure(call, client, target)
+        stop = ours
+        try:
+            ask_and_print(call, client, target.job, words, agent=target.agent, session=session, user=user, labels=marks)
+            stop = ours and not keep
+        finally:
+            if stop:
+                from teamwright.cli.starting import stop_again
+
+                stop_again(client, target.job)
+
+
+def _ensure(call: Call, client: Client, target: Target) -> bool:
+    """Start the job of a file when it doesn't run; whether that was needed."""
+    from teamwright.cli.job_file import load
+    from teamwright.cli.starting import follow_start
+
+    assert target.file is not None
+    if any(view["job"] == target.job and view["status"] in ("running", "degraded") for view in client.jobs()):
+        return False
+    loaded = load(call, target.file)
+    stream = client.start(loaded.plan, loaded.secrets)
+    return follow_start(call, client, target.job, len(loaded.plan.levels), stream).by_us

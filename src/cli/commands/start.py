@@ -1,0 +1,83 @@
+"""`deploy start FILE`: from a job file to a running team."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from teamwright.cli.app import Call, command, port_option
+from teamwright.cli.job_file import job_file, load
+
+if TYPE_CHECKING:
+    from teamwright.client.client import Client
+
+
+@command("start")
+@job_file
+@click.option("--attach", is_flag=True, help="Show the agents' logs; Ctrl-C stops the job.")
+@port_option
+@click.pass_obj
+def start(call: Call, file: Path, name: str | None, sets: Sequence[str], attach: bool, port: int | None) -> None:
+    """Start a job. Ctrl-C before it is up leaves nothing running."""
+    from teamwright.cli.connection import connected
+    from teamwright.cli.starting import follow_start, stop_again
+
+    loaded = load(call, file, name=name, sets=sets)
+    plan = loaded.plan
+    with connected(call, start=True, port=port, host=True) as client:
+        started = follow_start(call, client, plan.job, len(plan.levels), client.start(plan, loaded.secrets))
+        try:
+            _tell(call, client, started.view, plan.query if started.by_us else None, by_us=started.by_us)
+            if attach:
+                _attach(call, plan.job)
+        except KeyboardInterrupt:
+            if started.by_us or attach:
+                stop_again(client, plan.job)
+            raise
+
+
+def _tell(call: Call, client: Client, view: dict[str, Any], query: str | None, *, by_us: bool) -> None:
+    """Print the running job, and the answer to the query that its file asks once."""
+    if call.json:
+        asked = client.query(view["job"], query).to_dict() if query else None
+        call.emit(view if asked is None else {**view, "query": asked})
+        return
+    from teamwright.cli.output import console, job_table
+
+    job = view["job"]
+    click.echo(f"{job} is running" + ("" if by_us else " already, and nothing in its file has changed"))
+    console().print(job_table(view))
+    if link := view.get("dashboard") or view.get("url"):
+        click.echo(f"{'dashboard' if view.get('dashboard') else 'front door'}: {link}")
+    if query:
+        from teamwright.cli.asking import ask_and_print
+
+        click.echo(f"\n> {query}")
+        ask_and_print(call, client, job, query)
+    click.echo(f"next: deploy query {job} 'your question'")
+
+
+def _attach(call: Call, job: str) -> None:
+    """Show the logs until somebody else stops the job."""
+    from teamwright.cli.following import LogFile, follow_logs
+    from teamwright.cli.output import log_printer, note
+    from teamwright.engine.state import StateReader
+
+    with StateReader(call.home) as reader:
+        view = reader.job(job)
+        agents = [agent["id"] for agent in view["agents"]] if view else []
+        files = [LogFile(agent, call.home.agent_log(job, agent)) for agent in agents]
+        show = log_printer(call, job, agents)
+
+        def ended() -> bool:
+            found = reader.job(job)
+            return found is None or found["status"] in ("stopped", "failed", "lost")
+
+        if not call.json:
+            note(f"logs of {job}; Ctrl-C stops it")
+        follow_logs(files, show, until=ended)
+    if not call.json:
+        note(f"{job} has been stopped")

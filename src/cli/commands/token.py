@@ -1,0 +1,41 @@
+"""`deploy token create`: a bearer token for somebody who asks from outside."""
+
+from __future__ import annotations
+
+import click
+
+from teamwright.cli.app import Call, app, command
+
+
+@app.group("token")
+def token() -> None:
+    """Tokens for people and programs that ask jobs from outside."""
+
+
+@command("create", group=token)
+@click.option("--job", metavar="JOB", help="Only for this job; else for all of this home.")
+@click.option("--user", metavar="NAME", default="user", show_default=True, help="Whom it is for.")
+@click.option("--ttl", metavar="TIME", default="1h", show_default=True, help="How long it lasts: 90s, 15m, 12h, 7d.")
+@click.pass_obj
+def create(call: Call, job: str | None, user: str, ttl: str) -> None:
+    """Make a token and print it."""
+    from teamwright.cli.connection import connected
+    from teamwright.cli.targets import known, parse_job
+    from teamwright.errors import UserError
+    from teamwright.jobs.units import seconds
+
+    try:
+        lifetime = seconds(ttl)
+    except ValueError as error:
+        raise UserError(f"--ttl {error}") from None
+    if lifetime <= 0:
+        raise UserError("--ttl must be more than 0")
+    target = parse_job(call, job) if job else None
+    if target is not None:
+        known(call, target)
+    with connected(call) as client:
+        made = client.create_token(job=target.job if target else None, ttl=lifetime, subject=user)
+    if call.json:
+        call.emit(made)
+    else:
+        click.echo(made["token"])

@@ -1,0 +1,53 @@
+"""Commands that are typed all day import little."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+_PROBE = """
+import json, sys
+from teamwright.cli.main import run
+code = run(sys.argv[1:])
+sys.stdout.flush()
+print(json.dumps([code, sorted({name.partition(".")[0] for name in sys.modules} | set(sys.modules))]), file=sys.stderr)
+"""
+_HEAVY = {"pydantic", "a2a", "opentelemetry.sdk", "google", "uvicorn", "starlette", "psutil", "asyncio", "httpx"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "barred"),
+    [
+        (["--help"], _HEAVY | {"rich", "yaml", "sqlite3"}),
+        (["ps", "--json"], _HEAVY - {"asyncio"} | {"rich"}),
+        (["ps"], _HEAVY - {"asyncio"}),
+        (["start", "--help"], _HEAVY | {"rich"}),
+    ],
+)
+def test_imports(arguments: list[str], barred: set[str], environment: dict[str, str], tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", _PROBE, *arguments],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    code, modules = json.loads(done.stderr.splitlines()[-1])
+    assert code == 0
+    assert barred & set(modules) == set()
+
+
+def test_help_is_quick(environment: dict[str, str], tmp_path: Path) -> None:
+    program = str(Path(sys.executable).with_name("deploy"))
+    best = 10.0
+    for _ in range(3):
+        before = time.monotonic()
+        subprocess.run([program, "--help"], env=environment, cwd=tmp_path, capture_output=True, check=True)
+        best = min(best, time.monotonic() - before)
+    assert best < 1.0  # 0.15 s on a quiet machine; the limit allows for a very busy one
