@@ -8,7 +8,7 @@ from teamwright.engine.records import AgentRecord, JobRecord
 from teamwright.host.api import AgentState, ExitInfo
 
 _UP = frozenset(["healthy", "busy"])
-_DOWN = frozenset(["failed", "stopped", "lost"])
+_DOWN = frozenset(["failed", "stopped"])
 
 
 def job_status(job: JobRecord) -> str:
@@ -19,7 +19,7 @@ def job_status(job: JobRecord) -> str:
     if statuses <= _UP:
         return "running"
     if statuses <= _DOWN:
-        return "failed" if "failed" in statuses or "lost" in statuses else "stopped"
+        return "failed" if "failed" in statuses else "stopped"
     return "degraded"
 
 

@@ -48,7 +48,7 @@ def waves(plan: Plan) -> list[tuple[str, ...]]:
 
 
 class Deployment:
-    """One start of a plan, whose ports are bound and whose orders are made.
+    """One start of a plan's agents, whose ports are bound and whose orders are made (by agent id).
 
     >>> deployment = Deployment(plan, orders, hosts, progress=print)
     >>> await deployment.run()          # while somebody passes the host's events to `feed`
@@ -62,13 +62,13 @@ class Deployment:
         self.plan = plan
         self._orders = orders
         self._hosts = hosts
-        self._progress = progress
+        self.progress = progress
         self._ready: dict[str, asyncio.Future[AgentState]] = {}
 
     @property
     def ids(self) -> list[str]:
-        """`job/agent` of all its agents."""
-        return [f"{self.plan.job}/{agent.id}" for agent in self.plan.agents]
+        """`job/agent` of the agents it starts."""
+        return [order.id for order in self._orders.values()]
 
     def feed(self, state: AgentState, cause: Cause) -> None:
         """Take note of a change that the host reported."""
@@ -91,8 +91,9 @@ class Deployment:
         """Start everything and return when all agents are ready."""
         try:
             for number, wave in enumerate(waves(self.plan)):
-                self._progress({"event": "level", "level": number, "agents": list(wave)})
-                await self._start(wave)
+                if ours := [agent for agent in wave if agent in self._orders]:
+                    self.progress({"event": "level", "level": number, "agents": ours})
+                    await self._start(ours)
         except BaseException:
             await finish(self._undo())
             raise

@@ -1,0 +1,372 @@
+"""Jobs from start to stop: one operation on each at a time, everything written down before it is done."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from teamwright.engine.life_cycle import LifeCycle
+from teamwright.engine.minting import Mint
+from teamwright.engine.records import AgentRecord, JobRecord
+from teamwright.engine.secret_store import Secrets, SecretStore
+from teamwright.engine.state import EngineState
+from teamwright.engine.targets import Selection, resolve
+from teamwright.engine.views import event_view, job_view
+from teamwright.errors import EngineError, TeamwrightError
+from teamwright.events import Event, EventBus
+from teamwright.host.api import AgentState, Cause, LaunchOrder
+from teamwright.jobs.deployer import Deployment, Hosts, Progress, finish
+from teamwright.jobs.orders import Site, launch_orders, port_requests
+from teamwright.jobs.plan import Plan
+
+log = logging.getLogger("teamwright.engine")
+
+#: Seconds that the host may take to end agents, above the grace it gives them.
+STOP_DEADLINE = 30.0
+_DEAD = frozenset(["backing_off", "failed", "stopped", "lost"])
+
+
+class Line(Hosts, Protocol):
+    """What jobs need of the line to the host."""
+
+    async def restart(self, orders: list[LaunchOrder], grace: float = 5.0) -> None:
+        """Stop agents and launch them again on the same ports."""
+
+    async def tokens(self, tokens: Mapping[str, Mapping[str, str]]) -> None:
+        """What a later restart by the host gives the agents."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Restarting:
+    """A line that restarts where a deployment would launch."""
+
+    line: Line
+
+    async def launch(self, orders: list[LaunchOrder]) -> None:
+        await self.line.restart(orders)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.line, name)
+
+
+class Jobs:
+    """Starts, stops and restarts jobs and keeps their records.
+
+    `wake` makes sure that there is a host; `died` hears (job, agent, incarnation, reason) of each ended process;
+    `changed` is called whenever an operation has ended.
+    """
+
+    def __init__(
+        self,
+        state: EngineState,
+        secrets: SecretStore,
+        line: Line,
+        site: Site,
+        mint: Mint,
+        life: LifeCycle,
+        bus: EventBus,
+        *,
+        wake: Callable[[], None],
+        died: Callable[[str, str, str, str], None],
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.state = state
+        self.line = line
+        self._secrets = secrets
+        self._site = site
+        self._mint = mint
+        self._life = life
+        self._bus = bus
+        self._wake = wake
+        self._died = died
+        self._changed = changed
+        self._deployments: dict[str, Deployment] = {}
+        self._starts: dict[str, asyncio.Task[Any]] = {}
+        self._stops: dict[str, asyncio.Task[None]] = {}
+
+    # --- start ------------------------------------------------------------------------------------
+
+    async def start(self, plan: Plan, secrets: Secrets, progress: Progress) -> dict[str, Any]:
+        """Start a job; the last line of the stream. Cancelling it undoes the start."""
+        while (found := self.state.jobs.get(plan.job)) is not None and found.active:
+            _same_file(found, plan)
+            if found.phase == "stopping":
+                await self.stop_job(found)
+            elif found.phase == "starting":
+                raise EngineError(
+                    f"job {plan.job} is being started already", status=409, hint=f"deploy ps {plan.job}"
+                )
+            elif not _same(found.plan, plan):
+                raise EngineError(
+                    f"job {plan.job} is running, and its file has changed since",
+                    status=409,
+                    hint=f"deploy restart {plan.job}",
+                )
+            else:
+                return {"event": "unchanged", "job": self.view(found)}
+        # Nothing is awaited between the look above and this claim: of two starts at a time one gets here.
+        job = self._claim(plan, found)
+        await self._bring_up(job, secrets, progress)
+        return {"event": "done", "job": self.view(job)}
+
+    def _claim(self, plan: Plan, before: JobRecord | None) -> JobRecord:
+        job = JobRecord(plan, "starting", time.time_ns())
+        for agent in plan.agents:
+            old = before.agents.get(agent.id) if before else None
+            agent_id = f"{plan.job}/{agent.id}"
+            job.agents[agent.id] = AgentRecord(
+                plan.job, agent.id, old.port if old else None, True, AgentState(agent_id, "pending")
+            )
+        self.state.jobs[plan.job] = job
+        return job
+
+    async def _bring_up(self, job: JobRecord, secrets: Secrets, progress: Progress) -> None:
+        self._enter(job.name)
+        span = self._life.deploy(job)
+        try:
+            await self.state.save_job(job)
+            self._secrets.put(job.name, secrets)
+            self._wake()
+            orders = await self._orders(job, secrets)
+            await self.state.save_job(job)
+            await self._deploy(Deployment(job.plan, orders, self.line, progress=self._reporting(job, progress)))
+            job.phase = "running"
+            await self.state.save_job(job)
+            span.end()
+            self._tell(job, "job.started")
+        except BaseException as error:
+            span.fail(error)
+            await finish(self._undone(job, error))
+            span.end()
+            raise
+        finally:
+            self._leave(job.name)
+
+    async def _undone(self, job: JobRecord, error: BaseException) -> None:
+        cancelled = isinstance(error, asyncio.CancelledError)
+        job.error = "the start was interrupted" if cancelled else str(error)
+        with suppress(TeamwrightError, TimeoutError):  # there may be ports bound and nothing launched yet
+            async with asyncio.timeout(STOP_DEADLINE):
+                await self.line.release(job.ids())
+        await self._end(job, "stopped" if cancelled else "failed")
+
+    # --- stop -------------------------------------------------------------------------------------
+
+    async def stop(self, targets: Iterable[str]) -> list[dict[str, Any]]:
+        """Stop jobs and single agents; returns when they are gone, with what is left of their jobs."""
+        chosen = resolve(targets, self.state.jobs)
+        await asyncio.gather(
+            *(
+                self.stop_job(item.job) if item.agents is None else self._stop_agents(item.job, item.agents)
+                for item in chosen
+            )
+        )
+        return [self.view(item.job) for item in chosen]
+
+    async def stop_job(self, job: JobRecord) -> None:
+        """End a job, whatever it is doing."""
+        while (working := self._starts.get(job.name)) is not None:
+            working.cancel()
+            await asyncio.wait([working])
+        if job.name in self._stops:
+            await asyncio.shield(self._stops[job.name])
+        elif job.active:
+            await asyncio.shield(self._begin_stop(job))
+        elif job.phase == "lost":
+            await self._end(job, "stopped")
+
+    def _begin_stop(self, job: JobRecord, then: str = "stopped") -> asyncio.Task[None]:
+        task = self._stops[job.name] = asyncio.create_task(self.bring_down(job, then), name=f"stop {job.name}")
+        task.add_done_callback(lambda _: self._stops.pop(job.name, None))
+        return task
+
+    async def bring_down(self, job: JobRecord, then: str = "stopped") -> None:
+        """Stop a job's agents, close their ports, and put the job into the phase `then`."""
+        job.phase = "stopping"
+        for agent in job.agents.values():
+            agent.wanted = False
+        await self.state.save_job(job)
+        try:
+            async with asyncio.timeout(STOP_DEADLINE):
+                await self.line.stop(job.ids())
+                await self.line.release(job.ids())
+        except (TeamwrightError, TimeoutError) as error:
+            # No host: its agents have died with it. A new one that knows them is told at its hello.
+            log.warning("stopping %s: %s", job.name, error or "the host took too long")
+        await self._end(job, then)
+
+    async def _end(self, job: JobRecord, phase: str) -> None:
+        job.phase = "failed" if phase == "failed" else "stopped"
+        job.ended_ns = time.time_ns()
+        for agent in job.agents.values():
+            agent.wanted = False
+            if agent.state.status not in ("failed", "stopped"):
+                agent.state = replace(agent.state, status="stopped", pid=None)
+        self._secrets.remove(job.name)
+        await self.state.save_job(job)
+        self._tell(job, f"job.{job.phase}")
+        self._changed()
+
+    async def _stop_agents(self, job: JobRecord, agents: Sequence[AgentRecord]) -> None:
+        _require_running(job)
+        for agent in agents:
+            agent.wanted = False
+        await self.state.save_job(job)
+        ids = [agent.id for agent in agents]
+        async with asyncio.timeout(STOP_DEADLINE):
+            await self.line.stop(ids)
+            await self.line.release(ids)
+
+    # --- restart ----------------------------------------------------------------------------------
+
+    async def restart(self, plan: Plan, secrets: Secrets, progress: Progress) -> dict[str, Any]:
+        """Stop the job and start it with a new plan."""
+        found = self.state.jobs.get(plan.job)
+        if found is not None and found.active:
+            _same_file(found, plan)
+            await self.stop_job(found)
+        return await self.start(plan, secrets, progress)
+
+    async def restart_targets(self, targets: Iterable[str], progress: Progress) -> dict[str, Any]:
+        """Restart jobs or single agents with the plans and secrets they were started with."""
+        views = []
+        for item in resolve(targets, self.state.jobs):
+            _require_running(item.job)
+            if item.agents is None:
+                secrets = self._secrets.get(item.job.name)
+                views.append((await self.restart(item.job.plan, secrets, progress))["job"])
+            else:
+                await self._restart_agents(item, progress)
+                views.append(self.view(item.job))
+        return {"event": "done", "job": views[0] if len(views) == 1 else None, "jobs": views}
+
+    async def _restart_agents(self, item: Selection, progress: Progress) -> None:
+        job, agents = item.job, item.agents or ()
+        if job.name in self._starts:
+            raise EngineError(f"job {job.name} is being changed by another command", status=409)
+        self._enter(job.name)
+        try:
+            for agent in agents:
+                agent.wanted = True
+            orders = await self._orders(job, self._secrets.get(job.name))
+            await self.state.save_job(job)
+            chosen = {agent.agent: orders[agent.agent] for agent in agents}
+            line = _Restarting(self.line)
+            await self._deploy(Deployment(job.plan, chosen, line, progress=self._reporting(job, progress)))
+        except BaseException:
+            for agent in agents:
+                agent.wanted = False
+            await finish(self.state.save_job(job))
+            raise
+        finally:
+            self._leave(job.name)
+
+    # --- what the host tells ------------------------------------------------------------------------
+
+    def note(self, cause: Cause, state: AgentState, seq: int) -> None:
+        """An agent's state has changed."""
+        agent = self.state.agent(state.id)
+        if agent is None:
+            return
+        job = self.state.jobs[agent.job]
+        before = agent.state
+        agent.state = state
+        self.state.save_agent(agent)
+        self._life.note(job, state, cause)
+        line = event_view(state, cause)
+        self._bus.publish(Event(f"agent.{cause}", job.name, agent.agent, data=line))
+        if state.status in _DEAD and before.incarnation:
+            reason = state.last_exit.reason if state.last_exit else cause
+            self._died(job.name, agent.agent, before.incarnation, reason)
+        if (deployment := self._deployments.get(job.name)) is not None:
+            deployment.progress(line)
+            deployment.feed(state, cause)
+
+    def host_lost(self) -> None:
+        """The line to the host broke: everything it ran is gone, unless the same host says hello again."""
+        for deployment in self._deployments.values():
+            deployment.host_lost()
+
+    def process_lost(self, agent: AgentRecord, incarnation: str) -> None:
+        """A process went with its host, without a word from anybody."""
+        self._died(agent.job, agent.agent, incarnation, "host_lost")
+
+    def busy(self, job: JobRecord) -> bool:
+        """Whether an operation of this engine's own life is at work on the job."""
+        return job.name in self._starts or job.name in self._stops
+
+    def view(self, job: JobRecord) -> dict[str, Any]:
+        """The job as JSON."""
+        return job_view(job, self._site.engine_url)
+
+    async def relaunch(self, job: JobRecord, agents: Sequence[AgentRecord]) -> None:
+        """Start agents again that a host has taken with it."""
+        orders = await self._orders(job, self._secrets.get(job.name), only=agents)
+        await self.state.save_job(job)
+        await self.line.launch([orders[agent.agent] for agent in agents])
+
+    async def _orders(
+        self, job: JobRecord, secrets: Secrets, *, only: Sequence[AgentRecord] | None = None
+    ) -> dict[str, LaunchOrder]:
+        """Bind the ports of all (or `only` some) agents and make the orders of all."""
+        known = {agent.agent: agent.port for agent in job.agents.values() if agent.port}
+        chosen = {agent.id for agent in only} if only is not None else set(job.ids())
+        requests = [request for request in port_requests(job.plan, known) if request.id in chosen]
+        ports = await self.line.bind(requests)
+        for agent in job.agents.values():
+            agent.port = ports.get(agent.id, agent.port)
+        every = {agent.id: agent.port for agent in job.agents.values() if agent.port}
+        return launch_orders(job.plan, every, secrets, self._site, self._mint.agent)
+
+    async def _deploy(self, deployment: Deployment) -> None:
+        name = deployment.plan.job
+        self._deployments[name] = deployment
+        try:
+            await deployment.run()
+        finally:
+            self._deployments.pop(name, None)
+
+    def _reporting(self, job: JobRecord, progress: Progress) -> Progress:
+        def report(line: dict[str, Any]) -> None:
+            self._bus.publish(Event(f"job.{line['event']}", job.name, data=line))
+            progress(line)
+
+        return report
+
+    def _enter(self, name: str) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._starts[name] = task
+
+    def _leave(self, name: str) -> None:
+        self._starts.pop(name, None)
+        self._changed()
+
+    def _tell(self, job: JobRecord, kind: str) -> None:
+        self._bus.publish(Event(kind, job.name, data={"error": job.error} if job.error else {}))
+
+
+def _same(running: Plan, wanted: Plan) -> bool:
+    """Whether a running job is already what the file says."""
+    return replace(running, warnings=()) == replace(wanted, warnings=())
+
+
+def _same_file(found: JobRecord, plan: Plan) -> None:
+    if found.plan.file != plan.file:
+        raise EngineError(
+            f"a job named {plan.job} runs already, from {found.plan.file}",
+            status=409,
+            hint="give this one another name with --name",
+        )
+
+
+def _require_running(job: JobRecord) -> None:
+    if job.phase != "running":
+        raise EngineError(
+            f"job {job.name} is {job.phase}, not running", status=409, hint=f"deploy start {job.plan.file}"
+        )
