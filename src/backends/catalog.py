@@ -26,7 +26,8 @@ _NETWORK = (
 class BackendInfo:
     """One backend.
 
-    `extra` is the optional dependency that brings it and `probe` the module that shows it is installed (None: core).
+    `extra` is the optional dependency that brings it `probe` the module that shows it is
+    installed, `package` the distribution whose version counts (None: core).
     `variables` are taken from the calling shell or `.env` where they are set; `models` are prefixes of model names.
     `threads`: importing it starts threads, so it must never be forked. `paid`: its calls may cost money.
     """
@@ -34,6 +35,7 @@ class BackendInfo:
     name: str
     extra: str | None = None
     probe: str | None = None
+    package: str | None = None
     variables: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
     threads: bool = False
@@ -46,6 +48,7 @@ _ALL = (
         "claude",
         extra="claude",
         probe="claude_agent_sdk",
+        package="claude-agent-sdk",
         variables=(
             "ANTHROPIC_API_KEY",
             "ANTHROPIC_AUTH_TOKEN",
@@ -62,6 +65,7 @@ _ALL = (
         "gemini",
         extra="gemini",
         probe="google.genai",
+        package="google-genai",
         variables=(
             "GEMINI_API_KEY",
             "GOOGLE_API_KEY",
@@ -78,6 +82,7 @@ _ALL = (
         "crewai",
         extra="crewai",
         probe="crewai",
+        package="crewai",
         variables=(
             "OPENAI_API_KEY",
             "OPENAI_BASE_URL",

@@ -1,0 +1,51 @@
+"""Which backend an agent gets, and whether its packages are there."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+
+import teamwright
+from teamwright.backends.catalog import CATALOG, BackendInfo, for_model
+from teamwright.jobs.names import suggestion
+
+DEFAULT = "offline"
+
+
+def choose(
+    backend: str | None, model: str | None, default_backend: str | None, default_model: str | None
+) -> tuple[BackendInfo | None, str | None, str | None]:
+    """The backend of an agent: its own, else its model's, else the defaults', else the default model's, else offline.
+
+    Returns (backend, None, None), or (None, what is wrong, a hint).
+    """
+    if backend is None and model is not None and (found := for_model(model)):
+        return found, None, None
+    name = backend or default_backend
+    if name is None and (wanted := model or default_model):
+        found = for_model(wanted)
+        if found is None:
+            message = f"which backend answers for the model {wanted!r}?"
+            return None, message, f"write backend: {' or '.join(CATALOG)}"
+        return found, None, None
+    name = name or DEFAULT
+    if name not in CATALOG:
+        return None, f"no backend {name!r}", suggestion(name, CATALOG, kind="backends")
+    return CATALOG[name], None, None
+
+
+def installed(info: BackendInfo, find: Callable[[str], object] = importlib.util.find_spec) -> bool:
+    """Whether the backend's packages are there; imports none of them."""
+    if info.probe is None:
+        return True
+    try:
+        return find(info.probe) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def install_command(extra: str) -> str:
+    """The command that adds an extra: to this source tree, or to wherever the package was installed."""
+    project = Path(teamwright.__file__).resolve().parent.parent / "pyproject.toml"
+    return f"uv sync --extra {extra}" if project.is_file() else f'pip install "teamwright[{extra}]"'

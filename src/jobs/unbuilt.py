@@ -1,0 +1,115 @@
+"""What the job file may say but this version can't do yet: one table. Building something takes its row out.
+
+A row refuses when leaving the key out would make the job unsafe or the agent unable to run; else it warns, once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from teamwright.errors import Problem
+from teamwright.jobs.source import KeyPath, Source
+
+LOCAL_TARGETS = ("localhost", "127.0.0.1", "local")
+
+
+def _given(value: Any) -> bool:
+    return value is not None
+
+
+def _any(value: Any) -> bool:
+    return bool(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """`key`: a path, `agent.…` for an agent's or the defaults'. `when`: the values it is about."""
+
+    key: str
+    what: str
+    refuse: bool = False
+    when: Callable[[Any], bool] = _given
+
+
+TABLE: tuple[Row, ...] = (
+    Row("agent.scope", "scope is not built yet, and without it nothing would hold the agent back", refuse=True),
+    Row("agent.approve", "approvals are not built yet, and without them nobody would be asked", refuse=True),
+    Row("agent.limits.cost_usd", "cost limits are not built yet, and nothing would stop the spending", refuse=True),
+    Row("watch", "watchers are not built yet, and nothing would be watched", refuse=True),
+    Row(
+        "agent.deployment.target",
+        f"agents on other machines are not built yet: only {', '.join(LOCAL_TARGETS)}",
+        refuse=True,
+        when=lambda value: value not in LOCAL_TARGETS,
+    ),
+    Row("agent.run", "run: agents are not built yet", refuse=True),
+    Row("agent.script", "script: agents are not built yet", refuse=True),
+    Row("agent.command", "command: agents are not built yet", refuse=True),
+    Row("agent.url", "url: agents are not built yet", refuse=True),
+    Row("agent.tools", "tools of declared agents are not called yet", when=_any),
+    Row("agent.mcp_servers", "MCP servers are not started yet", when=_any),
+    Row("agent.output_schema", "answers are not checked against output_schema yet"),
+    Row("agent.replicas", "one process is started, replicas are not built yet", when=lambda value: value != 1),
+    Row("agent.resources.cpu", "cpu is not limited yet"),
+    Row("agent.limits.tool_calls", "tool calls are not limited yet"),
+    Row("agent.auth", "auth is not looked at yet"),
+    Row("agent.discover", "discovery is not built yet: nobody is found"),
+    Row("agent.route", "route is not looked at yet"),
+    Row("agent.on_disconnect", "on_disconnect is not looked at yet"),
+    Row(
+        "topology.type",
+        "find_agents is not built yet: agents can't find each other",
+        when=lambda kind: kind == "dynamic",
+    ),
+    Row(
+        "topology.type",
+        "stages are not run one after the other yet: only the first stage is asked, and may call the others",
+        when=lambda kind: kind == "pipeline",
+    ),
+    Row(
+        "tracing.content",
+        "content is not masked yet: write full or off",
+        refuse=True,
+        when=lambda value: value == "redacted",
+    ),
+    Row("providers", "limits shared by a provider's users are not built yet", when=_any),
+    Row("discover", "discovery is not built yet: nobody is found"),
+    Row("registry_url", "registries of other engines are not asked yet"),
+)
+
+#: Backends that the catalogue knows and this version can't run.
+UNBUILT_BACKENDS = ("claude", "gemini", "crewai", "openai")
+
+
+def check(source: Source, table: tuple[Row, ...] = TABLE) -> tuple[list[Problem], list[str]]:
+    """What the file asks for that is not built: refusals, and one warning for each other kind."""
+    refused: list[Problem] = []
+    warnings: list[str] = []
+    for row in table:
+        found = [path for path, value in _places(source.data, row.key) if row.when(value)]
+        if row.refuse:
+            refused.extend(source.problem(path, row.what) for path in found)
+        elif found:
+            more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+            warnings.append(f"{source.problem(found[0], row.what)}{more}")
+    return refused, warnings
+
+
+def _places(data: Mapping[str, Any], key: str) -> Iterator[tuple[KeyPath, Any]]:
+    head, _, rest = key.partition(".")
+    if head != "agent":
+        yield from _value(data, key.split("."), ())
+        return
+    yield from _value(data.get("defaults"), rest.split("."), ("defaults",))
+    for index, agent in enumerate(data.get("agents") or ()):
+        yield from _value(agent, rest.split("."), ("agents", index))
+
+
+def _value(node: Any, parts: list[str], path: KeyPath) -> Iterator[tuple[KeyPath, Any]]:
+    for part in parts:
+        if not isinstance(node, dict) or part not in node:
+            return
+        node, path = node[part], (*path, part)
+    yield path, node
