@@ -186,8 +186,8 @@ def listeners(ports: set[int]) -> dict[int, list[int]]:
     if inodes:
         for descriptor in Path("/proc").glob("[0-9]*/fd/*"):
             with suppress(OSError):
-                if port := inodes.get(str(descriptor.readlink())):
-                    held[port].append(int(descriptor.parts[2]))
+                if found := inodes.get(str(descriptor.readlink())):
+                    held[found].append(int(descriptor.parts[2]))
     return held
 
 
