@@ -1,0 +1,262 @@
+"""Resolves the agents of a job file: defaults, environment, secrets, backend, prompt, code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from pydantic import ValidationError
+
+from teamwright.backends.api import Limits
+from teamwright.backends.catalog import CATALOG, BackendInfo
+from teamwright.errors import Problem
+from teamwright.host.api import RestartPolicy
+from teamwright.jobs.backend_choice import DEFAULT, choose, install_command, installed
+from teamwright.jobs.merging import KINDS, environments, kinds_of, merge
+from teamwright.jobs.modules import Fault, check_class, check_function, inspect_module
+from teamwright.jobs.names import looks_secret, suggestion
+from teamwright.jobs.plan import AgentPlan, SecretSource
+from teamwright.jobs.schema import JobFile
+from teamwright.jobs.schema_agent import AgentEntry, LimitKeys, PromptFile
+from teamwright.jobs.secrets import SHELL, Vault
+from teamwright.jobs.source import KeyPath, Source
+from teamwright.jobs.unbuilt import UNBUILT_BACKENDS
+from teamwright.jobs.validation import check_part
+
+PROMPT_LIMIT = 1_000_000
+COST_LIMIT = 5.00
+
+
+@dataclass
+class Findings:
+    """What was found wrong and odd while resolving; `missing_extras` are those of `problems` that packages cure."""
+
+    source: Source
+    problems: list[Problem] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    missing_extras: list[Problem] = field(default_factory=list)
+
+    def report(self, path: KeyPath, message: str, hint: str | None = None) -> None:
+        self.problems.append(self.source.problem(path, message, hint))
+
+    def warn(self, path: KeyPath, message: str, hint: str | None = None) -> None:
+        self.warnings.append(str(self.source.problem(path, message, hint)))
+
+    def fault(self, path: KeyPath, fault: Fault | None) -> None:
+        """A fault of the user's code: at the code's own line where it has one, else at the key that names it."""
+        if fault is not None and fault.file is not None:
+            self.problems.append(Problem(fault.message, fault.file, fault.line, hint=fault.hint))
+        elif fault is not None:
+            self.report(path, fault.message, fault.hint)
+
+
+@dataclass(frozen=True)
+class AgentDraft:
+    """One agent before it is wired: `entry` with the defaults merged in, and its place in the file."""
+
+    index: int
+    entry: AgentEntry
+    plan: AgentPlan
+    secrets: Mapping[str, str] = field(repr=False)
+
+
+class AgentResolver:
+    """Resolves all agents of one file; what is wrong goes to `findings`."""
+
+    def __init__(self, findings: Findings, vault: Vault, folder: Path, roots: Sequence[str]) -> None:
+        self._findings = findings
+        self._source = findings.source
+        self._vault = vault
+        self._folder = folder
+        self._roots = roots
+        self._defaults: dict[str, Any] = self._source.data.get("defaults") or {}
+
+    def resolve(self, model: JobFile) -> list[AgentDraft]:
+        """The agents in file order."""
+        self._check_ids(model)
+        drafts = []
+        for index, raw in enumerate(self._source.data["agents"]):
+            path: KeyPath = ("agents", index)
+            try:
+                entry = AgentEntry.model_validate(merge(self._defaults, raw))
+            except ValidationError as error:
+                self._findings.problems += check_part(self._source, path, error)
+                entry = model.agents[index]
+            drafts.append(self._draft(index, entry, raw, path))
+        self._check_ports(drafts)
+        return drafts
+
+    def _draft(self, index: int, entry: AgentEntry, raw: Mapping[str, Any], path: KeyPath) -> AgentDraft:
+        kind = self._kind(entry, raw, path)
+        backend = self._backend(entry, raw, path)
+        self._check_code(entry, path)
+        environment, secrets, sources = self._variables(entry, raw, backend, path)
+        plan = AgentPlan(
+            id=entry.id,
+            kind="class" if kind == "class" else "declared",
+            level=0,
+            backend=backend.name,
+            name=entry.name or "",
+            description=entry.description or "",
+            version=entry.version or "1.0.0",
+            group=entry.group,
+            module=entry.module,
+            type=entry.type,
+            config=dict(entry.config.model_extra or {}),
+            backend_options=entry.backend_options,
+            model=entry.model,
+            model_options=entry.model_options,
+            prompt=self._prompt(entry, path),
+            tools=tuple(entry.tools),
+            skills=tuple(skill.model_dump() for skill in entry.skills),
+            mcp_servers={name: server.model_dump(exclude_unset=True) for name, server in entry.mcp_servers.items()},
+            port=entry.config.port,
+            environment=environment,
+            secrets=tuple(sources),
+            limits=_limits(entry.limits, backend),
+            max_concurrent=entry.max_concurrent,
+            queue=entry.queue,
+            restart=RestartPolicy(entry.restart.policy, entry.restart.max, entry.restart.within),
+            threads=backend.threads,
+            memory=entry.resources.memory,
+            cpu=entry.resources.cpu,
+        )
+        return AgentDraft(index, entry, plan, secrets)
+
+    def _check_ids(self, model: JobFile) -> None:
+        first: dict[str, KeyPath] = {}
+        for index, agent in enumerate(model.agents):
+            path: KeyPath = ("agents", index, "id")
+            if agent.id in first:
+                line = self._source.mark(first[agent.id]).line
+                self._findings.report(path, "this id is used twice", f"first at line {line}: ids are unique in a job")
+            first.setdefault(agent.id, path)
+
+    def _check_ports(self, drafts: Sequence[AgentDraft]) -> None:
+        first: dict[int, AgentDraft] = {}
+        for draft in drafts:
+            port = draft.entry.config.port
+            if port is not None and port in first:
+                other = first[port].entry.id
+                path = self._origin(draft.index, "config", "port")
+                self._findings.report(
+                    path, f"port {port} is also that of agent {other!r}", "leave it out to get a free one"
+                )
+            elif port is not None:
+                first[port] = draft
+
+    def _kind(self, entry: AgentEntry, raw: Mapping[str, Any], path: KeyPath) -> str:
+        kinds = kinds_of(merge(self._defaults, raw))
+        if len(kinds) > 1:
+            keys = [key for kind in kinds for key in KINDS[kind] if getattr(entry, key) is not None]
+            self._findings.report((*path, keys[-1]), f"an agent is of one kind, this one has {', '.join(keys)}")
+        if entry.type is not None and entry.module is None:
+            self._findings.report((*path, "type"), "type needs module: the module that the class is in")
+        if entry.python is not None and not {"run", "script"} & set(kinds):
+            self._findings.report((*path, "python"), "python belongs to run: or script:")
+        own_config = raw.get("config") if isinstance(raw.get("config"), Mapping) else None
+        for key in (own_config or {}) if "class" not in kinds else ():
+            if key != "port":
+                message = "goes nowhere: only agents with a class (type, module) take config beside port"
+                self._findings.report((*path, "config", str(key)), message)
+        for name, server in entry.mcp_servers.items():
+            if (server.command is None) == (server.url is None):
+                place = self._origin(path[1], "mcp_servers", name)
+                self._findings.report(place, "an MCP server has either a command or a url")
+        return kinds[0] if kinds else "declared"
+
+    def _backend(self, entry: AgentEntry, raw: Mapping[str, Any], path: KeyPath) -> BackendInfo:
+        info, message, hint = choose(
+            raw.get("backend"), raw.get("model"), self._defaults.get("backend"), self._defaults.get("model")
+        )
+        key = "backend" if entry.backend is not None and not (info and raw.get("backend") is None) else "model"
+        place = self._origin(path[1], key)
+        if info is None:
+            self._findings.report(place, message or "", hint)
+            return CATALOG[DEFAULT]
+        if not installed(info) and info.extra is not None:
+            message = f"the backend {info.name} needs packages that are not installed"
+            problem = self._source.problem(place, message, install_command(info.extra))
+            self._findings.problems.append(problem)
+            self._findings.missing_extras.append(problem)
+        if info.name in UNBUILT_BACKENDS:
+            self._findings.report(place, f"the backend {info.name} is not built yet", "write backend: offline")
+        return info
+
+    def _check_code(self, entry: AgentEntry, path: KeyPath) -> None:
+        if entry.module is not None and entry.type is not None:
+            module_fault, class_fault = check_class(entry.module, entry.type, self._roots)
+            self._findings.fault(self._origin(path[1], "module"), module_fault)
+            self._findings.fault(self._origin(path[1], "type"), class_fault)
+        elif entry.module is not None:
+            self._findings.fault(self._origin(path[1], "module"), inspect_module(entry.module, self._roots)[1])
+        for number, tool in enumerate(entry.tools):
+            self._findings.fault(self._origin(path[1], "tools", number), check_function(tool, self._roots))
+
+    def _prompt(self, entry: AgentEntry, path: KeyPath) -> str:
+        if not isinstance(entry.prompt, PromptFile):
+            return entry.prompt or ""
+        place = self._origin(path[1], "prompt", "file")
+        file = self._folder / Path(entry.prompt.file).expanduser()
+        try:
+            if file.stat().st_size > PROMPT_LIMIT:
+                self._findings.report(place, f"{entry.prompt.file} is larger than 1 MB")
+                return ""
+            return file.read_text(encoding="utf-8-sig")
+        except FileNotFoundError:
+            names = [item.name for item in file.parent.iterdir()] if file.parent.is_dir() else []
+            self._findings.report(place, f"no file {file}", suggestion(file.name, names))
+        except UnicodeDecodeError:
+            self._findings.report(place, f"{entry.prompt.file} is not text in UTF-8")
+        except OSError as error:
+            self._findings.report(place, f"can't read {file}: {error.strerror}")
+        return ""
+
+    def _variables(
+        self, entry: AgentEntry, raw: Mapping[str, Any], backend: BackendInfo, path: KeyPath
+    ) -> tuple[dict[str, str], dict[str, str], list[SecretSource]]:
+        """Environment, secrets and their sources. What looks like a key or password is a secret wherever it stands."""
+        environment: dict[str, str] = {}
+        places: dict[str, KeyPath] = {}
+        layers: list[tuple[KeyPath, Mapping[str, str]]] = [
+            *((("defaults", *inner), values) for inner, values in environments(self._defaults)),
+            (("environment",), self._source.data.get("environment") or {}),
+            *(((*path, *inner), values) for inner, values in environments(raw)),
+        ]
+        for where, values in layers:
+            environment.update(values)
+            places.update({name: (*where, name) for name in values})
+        optional = [name for name in backend.variables if name not in environment]
+        secrets, sources, missing = self._vault.collect(entry.env, optional)
+        for name in missing:
+            place = self._origin(path[1], "env", entry.env.index(name))
+            self._findings.report(place, f"the variable {name} is not set", f"export {name}=…, or write it into .env")
+        for name in [name for name in environment if name in secrets]:
+            del environment[name]
+        for name in list(environment):
+            used = self._source.variables.get(places[name], ())
+            if looks_secret(name) or any(looks_secret(variable) for variable in used):
+                secrets[name] = environment.pop(name)
+                sources.append(SecretSource(name, self._secret_source(used)))
+        return environment, secrets, sources
+
+    def _secret_source(self, used: tuple[str, ...]) -> str:
+        found = [self._vault.get(name) for name in used]
+        return (
+            next((source for _, source in filter(None, found) if source != SHELL), SHELL) if used else self._source.file
+        )
+
+    def _origin(self, index: object, *keys: str | int) -> KeyPath:
+        """Where a key of the merged agent stands: in the agent itself, else in the defaults."""
+        own: KeyPath = ("agents", cast(int, index), *keys)
+        default: KeyPath = ("defaults", *keys)
+        return default if own not in self._source.marks and default in self._source.marks else own
+
+
+def _limits(keys: LimitKeys, backend: BackendInfo) -> Limits:
+    given = {name: value for name, value in keys.model_dump().items() if value is not None}
+    if backend.paid:
+        given.setdefault("cost_usd", COST_LIMIT)
+    return Limits(**given)

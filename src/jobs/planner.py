@@ -1,0 +1,180 @@
+"""From a job file to its plan: `load()` is what the commands call."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from teamwright.errors import JobFileError, MissingExtra, Problem
+from teamwright.host.api import HealthCheck
+from teamwright.jobs import older, overrides, unbuilt
+from teamwright.jobs.agent_plans import AgentDraft, AgentResolver, Findings
+from teamwright.jobs.modules import search_path
+from teamwright.jobs.names import looks_secret, name_fault, normalised
+from teamwright.jobs.plan import AgentPlan, Plan
+from teamwright.jobs.revision import revision_of
+from teamwright.jobs.schema import JobFile
+from teamwright.jobs.secrets import Vault, open_vault
+from teamwright.jobs.source import KeyPath, Source, read
+from teamwright.jobs.topology import Wiring, wire
+from teamwright.jobs.validation import validate
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A plan and what travels beside it: secret values by agent id and name, and warnings for the person."""
+
+    plan: Plan
+    secrets: Mapping[str, Mapping[str, str]] = field(repr=False)
+    warnings: tuple[str, ...] = ()
+
+
+def load(
+    path: str | Path,
+    *,
+    environ: Mapping[str, str],
+    sets: Sequence[str] = (),
+    name: str | None = None,
+    cwd: Path | None = None,
+) -> Resolved:
+    """Read, check and resolve a job file; nothing of the user's code is imported.
+
+    load("team.yaml", environ=os.environ, sets=["agents.lead.limits.turns=3"]).plan.levels
+
+    `environ` is the calling shell's; `sets` are `--set PATH=VALUE`; `name` goes before the file's own.
+    Raises UserError for a file that can't be read, MissingExtra when only packages are missing, and
+    JobFileError with every problem that was found.
+    """
+    here = (cwd or Path.cwd()).resolve()
+    file = (here / Path(path).expanduser()).resolve()
+    vault, env_problems = open_vault(file.parent, environ, shown=_shown(file.parent / ".env", here))
+    source = read(file, vault.known(), shown=_shown(file, here))
+    overrides.apply(source, sets)
+    _spell_out_environments(source)
+    warnings = older.strip(source)
+    model, problems = validate(source)
+    problems += [problem for _, problem in source.problems] + env_problems
+    if model is None:
+        raise JobFileError(_in_order(problems, source))
+    refused, more = unbuilt.check(source)
+    findings = Findings(source, [*problems, *refused], [*warnings, *more])
+    job = _job_name(name, model, file, findings)
+    roots = search_path(file.parent, here)
+    drafts = AgentResolver(findings, vault, file.parent, roots).resolve(model)
+    wiring = _wire(model, drafts, findings)
+    _warn(source, vault, wiring, findings)
+    if findings.problems:
+        if set(findings.problems) == set(findings.missing_extras):
+            first = findings.problems[0]
+            raise MissingExtra(str(dataclasses.replace(first, hint=None)), hint=first.hint)
+        raise JobFileError(_in_order(findings.problems, source))
+    plan = _plan(job, model, file, roots, drafts, wiring, tuple(findings.warnings))
+    plan = dataclasses.replace(plan, revision=revision_of(plan))
+    return Resolved(plan, {draft.plan.id: draft.secrets for draft in drafts}, plan.warnings)
+
+
+def _shown(file: Path, cwd: Path) -> str:
+    return str(file.relative_to(cwd)) if file.is_relative_to(cwd) else str(file)
+
+
+def _in_order(problems: Sequence[Problem], source: Source) -> list[Problem]:
+    """Without repetition; the job file's by line, then those of other files and of --set."""
+    unique = list(dict.fromkeys(problems))
+    return sorted(unique, key=lambda item: (item.file != source.file, item.file or "", item.line or 0))
+
+
+def _spell_out_environments(source: Source) -> None:
+    """Numbers and booleans under `environment:` are the text they were written as: variables are always text."""
+    for path, text in list(source.texts.items()):
+        if len(path) < 2 or path[-2] != "environment" or path[0] not in ("environment", "defaults", "agents"):
+            continue
+        parent = source.data
+        for part in path[:-1]:
+            parent = parent[part]  # type: ignore[index]
+        if parent[str(path[-1])] is not None:
+            parent[str(path[-1])] = text
+
+
+def _job_name(given: str | None, model: JobFile, file: Path, findings: Findings) -> str:
+    if given is not None:
+        if fault := name_fault(given):
+            better = normalised(given)
+            hint = f"--name {better} would do" if better else None
+            findings.problems.append(Problem(f"{given!r} {fault}", "--name", hint=hint))
+        return given
+    if model.job.name is not None:
+        return model.job.name
+    if fault := name_fault(file.stem):
+        hint = f"write job: {{name: {normalised(file.stem) or 'my-team'}}}, or start it with --name"
+        message = f"the job is named after its file, and {file.stem!r} {fault}"
+        findings.problems.append(Problem(message, findings.source.file, hint=hint))
+    return file.stem
+
+
+def _wire(model: JobFile, drafts: Sequence[AgentDraft], findings: Findings) -> Wiring:
+    places: dict[str, KeyPath] = {}
+    calls: dict[str, list[str] | None] = {}
+    for draft in drafts:
+        places.setdefault(draft.entry.id, ("agents", draft.index))
+        calls.setdefault(draft.entry.id, draft.entry.calls)
+    return wire(model.topology, calls, model.execution.entry_point, findings.report, places=places)
+
+
+def _warn(source: Source, vault: Vault, wiring: Wiring, findings: Findings) -> None:
+    for agent in wiring.unwired:
+        where: KeyPath = ("topology",) if source.data.get("topology") else ("agents",)
+        findings.warn(where, f"agent {agent!r} is not part of it: no agent may call it")
+    for path, names in source.variables.items():
+        if "environment" not in path and (secret := next((name for name in names if looks_secret(name)), None)):
+            findings.warn(
+                path,
+                f"the value of {secret} becomes part of the plan, which is stored and shown",
+                f"write env: [{secret}] on the agent instead",
+            )
+
+
+def _plan(
+    job: str,
+    model: JobFile,
+    file: Path,
+    roots: tuple[str, ...],
+    drafts: Sequence[AgentDraft],
+    wiring: Wiring,
+    warnings: tuple[str, ...],
+) -> Plan:
+    level_of = {agent: number for number, level in enumerate(wiring.levels) for agent in level}
+    deployment = model.deployment
+    health = deployment.health_check
+    return Plan(
+        job=job,
+        file=str(file),
+        folder=str(file.parent),
+        agents=tuple(_wired(draft.plan, level_of, wiring) for draft in drafts),
+        levels=wiring.levels,
+        edges=wiring.edges,
+        entry_point=wiring.entry_point or "",
+        topology=wiring.type,
+        version=model.job.version,
+        description=model.job.description,
+        tags=tuple(model.job.tags),
+        stages=wiring.stages,
+        search_path=roots,
+        strategy=deployment.strategy,
+        timeout=deployment.timeout,
+        health=HealthCheck(enabled=health.enabled, interval=health.interval, retries=health.retries),
+        tracing=model.tracing.enabled,
+        content=model.tracing.content,
+        query=model.execution.query if model.execution.auto_start else None,
+        warnings=warnings,
+    )
+
+
+def _wired(agent: AgentPlan, level_of: Mapping[str, int], wiring: Wiring) -> AgentPlan:
+    return dataclasses.replace(
+        agent,
+        level=level_of[agent.id],
+        callees=tuple(callee for caller, callee in wiring.edges if caller == agent.id),
+        callers=tuple(caller for caller, callee in wiring.edges if callee == agent.id),
+    )
