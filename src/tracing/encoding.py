@@ -7,8 +7,9 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from google.protobuf.message import DecodeError
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue, KeyValueList
-from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status, TracesData
 
 from teamwright.tracing.content import Policy, redact
 from teamwright.tracing.vocabulary import DROPPED_NOTE, DROPPED_SPANS, SCOPE
@@ -93,7 +94,8 @@ class Encoder:
         """An already serialised span, in its scope and resource."""
         head = self._scopes.get((scope, version))
         if head is None:
-            from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
+            from google.protobuf.message import DecodeError
+from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
 
             head = _field(0x0A, InstrumentationScope(name=scope, version=version).SerializeToString())
             self._scopes[scope, version] = head
@@ -122,6 +124,15 @@ class Encoder:
                 target.add(key=key).value.double_value = value
             else:
                 target.add(key=key).value.CopyFrom(any_value(value))
+
+
+def encoded_span_id(payload: bytes) -> int | None:
+    """The id of the one span in an encoded record."""
+    try:
+        span = TracesData.FromString(payload).resource_spans[0].scope_spans[0].spans[0]
+    except (DecodeError, IndexError):
+        return None
+    return int.from_bytes(span.span_id, "big")
 
 
 def any_value(value: Any) -> AnyValue:

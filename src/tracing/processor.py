@@ -10,7 +10,7 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 
 from teamwright.errors import SpoolFull
 from teamwright.tracing import vocabulary as v
-from teamwright.tracing.encoding import Encoder
+from teamwright.tracing.encoding import Encoder, encoded_span_id
 from teamwright.tracing.runs import current_run
 from teamwright.tracing.spool import Kind, Sink
 
@@ -43,6 +43,7 @@ class SpoolProcessor(SpanProcessor):
         self._open: dict[int, Span] = {}
         self._announced: set[int] = set()
         self._lost: dict[int, int] = {}
+        self.on_activity: Callable[[], None] | None = None
         self.ended = 0
         self.dropped = 0
 
@@ -51,12 +52,21 @@ class SpoolProcessor(SpanProcessor):
         """How many spans run."""
         return len(self._open)
 
-    def is_open(self, span_id: int) -> bool:
-        return span_id in self._open
+    @property
+    def unannounced(self) -> bool:
+        """Whether a span runs that nobody has heard of."""
+        return len(self._open) > len(self._announced)
+
+    def is_open_record(self, payload: bytes) -> bool:
+        """Whether the span of a started record still runs."""
+        span_id = encoded_span_id(payload)
+        return span_id is None or span_id in self._open
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         context = span.get_span_context()
         self._open[context.span_id] = span
+        if self.on_activity is not None:
+            self.on_activity()
         scope = span.instrumentation_scope
         if scope is None or scope.name != v.SCOPE:  # ours have the run already
             run = current_run()
@@ -83,6 +93,8 @@ class SpoolProcessor(SpanProcessor):
             # Only now: while a span is written, the exporter must still see it as open or find it ended.
             self._open.pop(context.span_id, None)
             self._announced.discard(context.span_id)
+            if self.on_activity is not None:
+                self.on_activity()
 
     def announce(self, span: otel.Span) -> None:
         """Write started records for `span` and its open parents, outermost first, each once."""

@@ -47,10 +47,15 @@ class SpoolName:
     incarnation: str
 
     @property
-    def file_name(self) -> str:
+    def text(self) -> str:
+        """`job.agent@incarnation`, with other characters escaped."""
         job, service, incarnation = (quote(part, safe="") .replace(".", "%2E")
                                      for part in (self.namespace, self.service, self.incarnation))  # fmt: skip
-        return f"{job}.{service}@{incarnation}{SUFFIX}"
+        return f"{job}.{service}@{incarnation}"
+
+    @property
+    def file_name(self) -> str:
+        return self.text + SUFFIX
 
     @classmethod
     def parse(cls, file_name: str) -> SpoolName | None:
@@ -211,15 +216,25 @@ def read_ack(path: Path) -> tuple[int, int]:
     return (offset if offset <= size else 0), dropped
 
 
-def pending(path: Path) -> list[Record]:
-    """What the spool at `path`, of whichever process, holds beyond its mark. Empty when it is gone."""
+def pending(path: Path, part: int = 1 << 20) -> Iterator[list[Record]]:
+    """What the spool at `path`, of whichever process, holds beyond its mark, in parts of about that size."""
     offset, _ = read_ack(path)
     try:
         with path.open("rb") as file:
-            file.seek(offset)
-            return list(scan(file.read(), offset))
+            size = part
+            while True:
+                file.seek(offset)
+                data = file.read(size)
+                found = list(scan(data, offset))
+                if found:
+                    yield found
+                    offset, size = found[-1].end, part
+                elif len(data) < size:
+                    return
+                else:
+                    size *= 2  # one record larger than a part, or a broken stretch
     except OSError:
-        return []
+        return
 
 
 def spools(folder: Path) -> list[tuple[Path, SpoolName]]:

@@ -149,6 +149,7 @@ class Tracer:
                 v.CONVERSATION: session,
                 v.SESSION_ID: session,
                 v.RUN_ID: run.run_id if run else None,
+                v.ENTRY: True if parent is not None else None,
                 **{v.LABEL_PREFIX + key: value for key, value in (labels or {}).items()},
                 **(attributes or {}),
             },
@@ -167,6 +168,7 @@ class Tracer:
         task_id: str | None = None,
         parent: Parent | None = None,
         root: bool = False,
+        entry: bool = False,
         links: Sequence[Parent] = (),
         start_ns: int | None = None,
         attributes: Mapping[str, Any] | None = None,
@@ -174,6 +176,7 @@ class Tracer:
         """SERVER `invoke_agent`: this agent handles a message. Inside `with`, `run` is the current run.
 
         `root` makes a new trace although a span is current (a stranger's context goes into `links`).
+        `entry` says that the `parent` is an outside client's, whose spans this home will never see.
         """
         session = session or (run.session if run else None)
         span = self._start(
@@ -189,6 +192,7 @@ class Tracer:
                 v.INPUT_MESSAGES: encode(message) if message else None,
                 v.CONVERSATION: session,
                 v.TASK_ID: task_id,
+                v.ENTRY: entry or None,
                 **_run_attributes(run),
                 **(attributes or {}),
             },

@@ -66,6 +66,7 @@ RUN_ID: Final = "teamwright.run.id"
 PARENT_RUN_ID: Final = "teamwright.run.parent_id"
 ROOT_RUN_ID: Final = "teamwright.run.root_id"
 DEPTH: Final = "teamwright.run.depth"
+ENTRY: Final = "teamwright.entry"  # the top of what this home sees of a trace begun elsewhere
 LABEL_PREFIX: Final = "teamwright.label."
 
 # --- ours: queries, calls between agents, tools ---------------------------------------------------

@@ -1,0 +1,271 @@
+"""Ships what the spool holds: to the collector over HTTP, or, in the engine itself, straight to the store."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+import httpx
+
+from teamwright.tracing.rows import BadSpans
+from teamwright.tracing.spool import Record, Spool
+from teamwright.tracing.store import StoreBusy
+
+if TYPE_CHECKING:
+    from teamwright.tracing.processor import SpoolProcessor
+    from teamwright.tracing.store import SpanStore
+    from teamwright.tracing.tracer import Tracer
+
+log = logging.getLogger(__name__)
+
+BATCH_SPANS = 256
+BATCH_BYTES = 2 << 20
+DELAY = 0.2
+RESET_AT = 1 << 20
+REQUEST_SECONDS = 35.0
+_FIRST_PAUSE = 0.25
+_LONGEST_PAUSE = 15.0
+_READ_BYTES = 512 << 10
+
+
+class Later(Exception):
+    """The other side can't take it now; try again, after `seconds` if it said so."""
+
+    def __init__(self, why: str, seconds: float | None = None) -> None:
+        super().__init__(why)
+        self.seconds = seconds
+
+
+class Unwanted(Exception):
+    """The other side will never take this."""
+
+
+#: Sends OTLP bytes; returns when they are stored. `started`: of spans that run. Raises Later or Unwanted.
+Send = Callable[[bytes, bool], Awaitable[None]]
+
+
+class Shipper:
+    """A task that follows the spool and sends what is new, in order, until each part is stored.
+
+    Idle it costs nothing: the tracer wakes it. Spans that stay open longer than `delay` are announced.
+    `sleep`, `jitter` and `now` are for tests.
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        send: Send,
+        tracer: Tracer | None = None,
+        *,
+        delay: float = DELAY,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        jitter: Callable[[], float] = random.random,
+        now: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._spool = spool
+        self._send = send
+        self._processor: SpoolProcessor | None = tracer.processor if tracer else None
+        self._delay = delay
+        self._sleep = sleep
+        self._jitter = jitter
+        self._now = now
+        self._task: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._news = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._caught_up = asyncio.Event()
+        self._awake = False
+        self.shipped = 0
+        self.rejected = 0
+
+    def start(self) -> None:
+        """Begin, in the running loop."""
+        self._loop = asyncio.get_running_loop()
+        if self._processor is not None:
+            self._processor.on_activity = self.wake
+        self._task = asyncio.create_task(self._run(), name="span exporter")
+        self.wake()
+
+    def wake(self) -> None:
+        """There is something new. From any thread; cheap when it is awake already."""
+        if not self._awake and self._loop is not None:
+            self._awake = True
+            try:
+                self._loop.call_soon_threadsafe(self._news.set)
+            except RuntimeError:
+                self._loop = None  # the loop is closed: what comes now stays in the spool
+
+    async def flush(self, timeout: float = 5.0) -> bool:
+        """Send everything now; whether it was stored within `timeout` seconds."""
+        goal = self._spool.size
+        try:
+            async with asyncio.timeout(timeout):
+                while self._spool.acked < goal and self._spool.size >= goal:
+                    self._caught_up.clear()
+                    self._hurry.set()
+                    self._awake = False
+                    self.wake()
+                    await self._caught_up.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def aclose(self, timeout: float = 2.0) -> bool:
+        """Send what is left, as far as `timeout` allows, and stop. What isn't sent stays in the spool."""
+        sent = await self.flush(timeout) if self._task is not None and not self._task.done() else False
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if self._processor is not None:
+            self._processor.on_activity = None
+        return sent
+
+    async def _run(self) -> None:
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            await self._pause(self._delay)
+            # From here on, whoever writes wakes us again.
+            self._awake = False
+            if self._processor is not None:
+                self._processor.announce_older(self._now() - int(self._delay * 1e9))
+            try:
+                await self._ship()
+            except OSError as error:
+                log.warning("the span spool can't be read: %s", error)
+                await self._sleep(_LONGEST_PAUSE)
+            self._spool.reset(RESET_AT)
+            self._hurry.clear()
+            self._caught_up.set()
+            if self._processor is not None and self._processor.unannounced:
+                self.wake()  # they come of age
+
+    async def _pause(self, seconds: float) -> None:
+        """Sleep, unless somebody waits for a flush."""
+        if self._hurry.is_set():
+            return
+        nap = asyncio.ensure_future(self._sleep(seconds))
+        hurry = asyncio.ensure_future(self._hurry.wait())
+        try:
+            await asyncio.wait({nap, hurry}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for future in (nap, hurry):
+                future.cancel()
+            await asyncio.gather(nap, hurry, return_exceptions=True)
+
+    async def _ship(self) -> None:
+        while records := _batch(self._spool.read_part(self._spool.acked, _READ_BYTES)):
+            running = [record for record in records if record.kind == "started" and self._runs(record)]
+            notes = [record for record in records if record.kind == "dropped"]
+            ended = [record for record in records if record.kind == "ended"]
+            for part, started in ((running, True), (ended + notes, False)):
+                await self._deliver(part, started)
+            self._spool.ack(records[-1].end)
+            self.shipped += len(ended)
+
+    async def _deliver(self, records: list[Record], started: bool) -> None:
+        if not records:
+            return
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                await self._send(b"".join(record.payload for record in records), started)
+                return
+            except Later as error:
+                log.debug("spans wait: %s", error)
+                wait = error.seconds if error.seconds is not None else pause
+                await self._pause(min(wait, _LONGEST_PAUSE) * (1 + self._jitter() / 2))
+                self._hurry.clear()  # one try per flush; then the pauses count again
+                self._caught_up.set()
+                pause = min(pause * 2, _LONGEST_PAUSE)
+            except Unwanted as error:
+                if len(records) == 1:
+                    self.rejected += 1
+                    log.warning("a span was refused for good: %s", error)
+                    return
+                middle = len(records) // 2
+                await self._deliver(records[:middle], started)
+                await self._deliver(records[middle:], started)
+                return
+
+    def _runs(self, record: Record) -> bool:
+        # Nobody needs to hear that a span has started when its end follows at once.
+        return self._processor is None or self._processor.is_open_record(record.payload)
+
+
+class Exporter(Shipper):
+    """Ships to `POST {url}/v1/traces` and `/v1/started`; `token` gives the bearer token for each request.
+
+    >>> exporter = Exporter(spool, spec.engine_url, lambda: tokens["engine"], client, tracer=tracer)
+    >>> exporter.start()
+    >>> await exporter.aclose()
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        url: str,
+        token: Callable[[], str | None],
+        client: httpx.AsyncClient,
+        *,
+        tracer: Tracer | None = None,
+        delay: float = DELAY,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        super().__init__(spool, self._post, tracer, delay=delay, sleep=sleep, jitter=jitter)
+        self._url = url.rstrip("/")
+        self._token = token
+        self._client = client
+
+    async def _post(self, body: bytes, started: bool) -> None:
+        headers = {"content-type": "application/x-protobuf"}
+        if token := self._token():
+            headers["authorization"] = f"Bearer {token}"
+        url = f"{self._url}/v1/{'started' if started else 'traces'}"
+        try:
+            answer = await self._client.post(url, content=body, headers=headers, timeout=REQUEST_SECONDS)
+        except (httpx.TransportError, RuntimeError) as error:
+            raise Later(f"{type(error).__name__}: {error}") from error
+        if answer.status_code in (400, 413, 415, 422):
+            raise Unwanted(f"HTTP {answer.status_code}: {answer.text[:300]}")
+        if not answer.is_success:
+            raise Later(f"HTTP {answer.status_code}", _seconds(answer.headers.get("retry-after")))
+
+
+class LocalShipper(Shipper):
+    """The engine's own spans: from its spool straight to the store."""
+
+    def __init__(self, spool: Spool, store: SpanStore, tracer: Tracer | None = None, *, delay: float = 0.05) -> None:
+        super().__init__(spool, self._store, tracer, delay=delay)
+        self._spans = store
+
+    async def _store(self, body: bytes, started: bool) -> None:
+        try:
+            await asyncio.wrap_future(self._spans.ingest(body, started=started))
+        except StoreBusy as error:
+            raise Later(error.message, error.retry_after) from error
+        except BadSpans as error:
+            raise Unwanted(str(error)) from error
+        except Exception as error:  # the disk, mostly
+            raise Later(f"{type(error).__name__}: {error}") from error
+
+
+def _batch(records: list[Record]) -> list[Record]:
+    size = 0
+    for number, record in enumerate(records):
+        size += len(record.payload)
+        if number and (number >= BATCH_SPANS or size > BATCH_BYTES):
+            return records[:number]
+    return records
+
+
+def _seconds(text: str | None) -> float | None:
+    try:
+        return max(0.0, float(text)) if text else None
+    except ValueError:
+        return None

@@ -1,0 +1,247 @@
+"""Reading traces without an engine: the store, and what still lies in the spools, seen as one.
+
+Nothing is written anywhere: what the spools hold is put beside the store in memory, by the same rules.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from teamwright.database import check_version, connect, migrate
+from teamwright.errors import UnknownJob
+from teamwright.tracing import otlp_json
+from teamwright.tracing.rows import REAL, STARTED, BadSpans, Decoded, decode
+from teamwright.tracing.schema import SPAN_COLUMNS, STEPS, TRACE_COLUMNS, Origins, store
+from teamwright.tracing.spool import pending, spools
+
+TraceStatus = Literal["running", "ok", "error", "lost"]
+TraceKind = Literal["query", "deployment"]
+
+_STATUS: Mapping[TraceStatus, str] = {
+    "running": "(root_state is null or root_state = 0)",
+    "lost": "root_state = 1",
+    "error": "root_state = 2 and root_status = 2",
+    "ok": "root_state = 2 and root_status <> 2",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which traces; None = any. `since_ns` is Unix time, `label` a (key, value)."""
+
+    job: str | None = None
+    agent: str | None = None
+    status: TraceStatus | None = None
+    session: str | None = None
+    user: str | None = None
+    label: tuple[str, str] | None = None
+    since_ns: int | None = None
+    kind: TraceKind | None = "query"
+
+
+class Trace:
+    """One trace as it is known now: its summary, its spans in the order they started."""
+
+    def __init__(self, summary: Mapping[str, Any], spans: list[tuple[sqlite3.Row, bytes]]) -> None:
+        self.summary = summary
+        self._spans = spans
+
+    @property
+    def trace_id(self) -> str:
+        return str(self.summary["trace"].hex())
+
+    @property
+    def spans(self) -> Iterator[tuple[sqlite3.Row, Span]]:
+        """The stored row of each span, and the span as it came."""
+        for row, _ in self._spans:
+            yield row, Span.FromString(row["data"])
+
+    def to_otlp(self) -> dict[str, Any]:
+        """The whole trace as OTLP-JSON."""
+        return otlp_json.traces((row["data"], origin) for row, origin in self._spans)
+
+
+class SpanReader:
+    """Reads spans.db, if it is there, and the spools in `spool_dir`, if given. Close it, or use `with`.
+
+    >>> with SpanReader(home.spans_db, home.spool_dir) as reader:
+    ...     newest = reader.show(None)
+    """
+
+    def __init__(self, path: Path, spool_dir: Path | None = None) -> None:
+        self._disk = _open(path)
+        self._memory = sqlite3.connect(":memory:", isolation_level=None)
+        self._memory.row_factory = sqlite3.Row
+        migrate(self._memory, STEPS, path)
+        self._overlaid: set[bytes] = set()
+        if spool_dir is not None:
+            self._overlay(spool_dir)
+
+    def __enter__(self) -> SpanReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._memory.close()
+        if self._disk is not None:
+            self._disk.close()
+
+    def list_traces(self, which: Filter | None = None, *, limit: int = 20, offset: int = 0) -> list[dict[str, Any]]:
+        """Summaries, the newest first."""
+        clause, values = _where(which or Filter())
+        query = f"select * from trace where {clause} order by start desc limit ?"
+        found: list[sqlite3.Row] = []
+        for db in self._databases():
+            # An overlaid trace stands in both; the memory's is the newer one.
+            room = limit + offset + (len(self._overlaid) if db is self._disk else 0)
+            rows = db.execute(query, (*values, room)).fetchall()
+            found += rows if db is self._memory else [row for row in rows if row["trace"] not in self._overlaid]
+        found.sort(key=lambda row: row["start"], reverse=True)
+        return [dict(row) for row in found[offset : offset + limit]]
+
+    def show(self, trace_id: str | None, *, job: str | None = None) -> Trace:
+        """The trace of that id, or of which these are the first digits; without one the newest query.
+
+        Raises UnknownJob when there is none, or more than one.
+        """
+        trace = self.resolve(trace_id, job=job)
+        db = self._memory if trace in self._overlaid or self._disk is None else self._disk
+        summary = db.execute("select * from trace where trace = ?", (trace,)).fetchone()
+        columns = ",".join(f"s.{name}" for name in SPAN_COLUMNS)
+        query = f"select {columns}, o.data as whence from span s join origin o on o.id = s.origin where s.trace = ?"
+        spans = [(row, row["whence"]) for row in db.execute(query + " order by s.start, s.id", (trace,))]
+        return Trace(dict(summary), spans)
+
+    def resolve(self, trace_id: str | None, *, job: str | None = None) -> bytes:
+        """The one trace that is meant. Raises UnknownJob when that isn't plain."""
+        if trace_id is None:
+            for kind in ("query", None):
+                if newest := self.list_traces(Filter(job=job, kind=kind), limit=1):
+                    return bytes(newest[0]["trace"])
+            raise UnknownJob("there are no traces yet", hint="deploy query JOB TEXT makes one")
+        digits = trace_id.lower()
+        if not digits or len(digits) > 32 or digits.strip("0123456789abcdef"):
+            raise UnknownJob(
+                f"{trace_id!r} is not a trace id", hint="up to 32 hex digits; deploy trace list shows them"
+            )
+        bounds = (bytes.fromhex(digits.ljust(32, "0")), bytes.fromhex(digits.ljust(32, "f")))
+        found: set[bytes] = set()
+        for db in self._databases():
+            query = "select trace from trace where trace between ? and ? limit 3"
+            found.update(trace for (trace,) in db.execute(query, bounds))
+        if len(found) == 1:
+            return found.pop()
+        if not found:
+            raise UnknownJob(f"no trace {trace_id}", hint="deploy trace list shows those there are")
+        some = ", ".join(sorted(trace.hex()[: len(digits) + 4] for trace in found))
+        raise UnknownJob(f"{trace_id} is the beginning of more than one trace: {some} …", hint="give more digits")
+
+    def _databases(self) -> list[sqlite3.Connection]:
+        return [self._memory] if self._disk is None else [self._memory, self._disk]
+
+    def _overlay(self, spool_dir: Path) -> None:
+        started: list[bytes] = []
+        ended: list[bytes] = []
+        for path, _ in spools(spool_dir):
+            for part in pending(path):
+                for record in part:
+                    (started if record.kind == "started" else ended).append(record.payload)
+        origins = Origins()
+        for payloads, first in ((started, True), (ended, False)):
+            if not payloads:
+                continue
+            try:
+                found = decode(b"".join(payloads), started=first)
+            except BadSpans:
+                continue
+            self._copy({row.trace for row in found.rows} | {note[0] for note in found.notes})
+            self._put(found, origins)
+
+    def _put(self, found: Decoded, origins: Origins) -> None:
+        self._memory.execute("begin")
+        store(self._memory, found.rows, origins, found.notes)
+        self._memory.execute("commit")
+
+    def _copy(self, traces: set[bytes]) -> None:
+        """Bring the store's part of those traces into memory, to add to it there."""
+        fresh = traces - self._overlaid
+        self._overlaid |= fresh
+        if self._disk is None:
+            return
+        columns = ",".join(f"s.{name}" for name in SPAN_COLUMNS)
+        origins = Origins()
+        for trace in fresh:
+            summary = self._disk.execute("select * from trace where trace = ?", (trace,)).fetchone()
+            if summary is None:
+                continue
+            self._memory.execute(f"insert into trace values({','.join('?' * len(TRACE_COLUMNS))})", tuple(summary))
+            query = f"select {columns}, o.data as whence from span s join origin o on o.id = s.origin where s.trace = ?"
+            for row in self._disk.execute(query, (trace,)):
+                values = dict(zip(SPAN_COLUMNS, row, strict=False))
+                values["origin"] = origins.id(self._memory, row["whence"])
+                self._memory.execute(
+                    f"insert into span({','.join(SPAN_COLUMNS)}) values({','.join('?' * len(SPAN_COLUMNS))})",
+                    tuple(values.values()),
+                )
+            for note in self._disk.execute("select trace, note, count from note where trace = ?", (trace,)):
+                self._memory.execute("insert into note values(?,?,?)", tuple(note))
+
+
+def status(summary: Mapping[str, Any]) -> TraceStatus:
+    """running, ok, error or lost, from a trace's summary."""
+    if summary["root_state"] in (None, STARTED):
+        return "running"
+    if summary["root_state"] != REAL:
+        return "lost"
+    return "error" if summary["root_status"] == 2 else "ok"
+
+
+def _open(path: Path) -> sqlite3.Connection | None:
+    if not path.exists():
+        return None
+    db = connect(path, read_only=True)
+    try:
+        db.execute("select count(*) from sqlite_master").fetchone()
+    except sqlite3.OperationalError:
+        # A home that can't be written to, and no engine that has the file open: nobody writes, so read it as it is.
+        db.close()
+        db = sqlite3.connect(f"file:{path}?immutable=1", uri=True)
+        db.row_factory = sqlite3.Row
+    check_version(db, len(STEPS), path)
+    with closing(db.execute("pragma user_version")) as cursor:
+        (version,) = cursor.fetchone()
+    if version < len(STEPS):
+        db.close()
+        return None  # being made this moment
+    return db
+
+
+def _where(which: Filter) -> tuple[str, list[Any]]:
+    clauses, values = ["1"], []
+    for column in ("job", "session", "user", "kind"):
+        wanted = getattr(which, column)
+        if wanted is not None:
+            clauses.append(f"{column} = ?")
+            values.append(wanted)
+    if which.status is not None:
+        clauses.append(_STATUS[which.status])
+    if which.since_ns is not None:
+        clauses.append("start >= ?")
+        values.append(which.since_ns)
+    if which.agent is not None:
+        clauses.append("exists(select 1 from json_each(trace.agents) where value = ?)")
+        values.append(which.agent)
+    if which.label is not None:
+        # Not a JSON path: keys may hold dots and quotes.
+        clauses.append("exists(select 1 from json_each(trace.labels) where key = ? and value = ?)")
+        values += which.label
+    return " and ".join(clauses), values

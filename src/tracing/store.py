@@ -1,0 +1,242 @@
+"""The span store: everything the collector takes in, in one SQLite file, committed before it is acknowledged."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from teamwright.database import Writer
+from teamwright.errors import TeamwrightError
+from teamwright.tracing import vocabulary as v
+from teamwright.tracing.rows import BadSpans, Decoded, Row, decode
+from teamwright.tracing.schema import STEPS, Origins, store
+from teamwright.tracing.spool import SpoolName, pending, read_ack, remove_files, spools
+from teamwright.tracing.synthetic import closed, open_rows
+
+log = logging.getLogger(__name__)
+
+_CAPACITY = 32 << 20
+
+
+class StoreBusy(TeamwrightError):
+    """The writer is behind; try again after `retry_after` seconds. Nothing was taken."""
+
+    retry_after = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What became of one request."""
+
+    spans: int
+    rejected: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """What draining came to: spool files read, records in them."""
+
+    files: int = 0
+    records: int = 0
+
+
+#: Told after a commit, in the writer's thread: the summaries of the traces that changed, by trace id.
+Listener = Callable[[dict[bytes, dict[str, Any]]], None]
+
+
+class SpanStore:
+    """spans.db, open for writing: one per home, in the engine or in a collector of its own.
+
+    >>> store = SpanStore(home.spans_db)
+    >>> store.ingest(body).result()
+    Stored(spans=12, rejected=0, reason='')
+    """
+
+    def __init__(self, path: Path, *, capacity: int = _CAPACITY, now: Callable[[], int] = time.time_ns) -> None:
+        self.path = path
+        self._writer = Writer(path, STEPS)
+        self._origins = Origins()
+        self._capacity = capacity
+        self._waiting = 0
+        self._lock = threading.Lock()
+        self._now = now
+        self._listeners: list[Listener] = []
+        self._gone: dict[str, tuple[str, int]] = {}
+        self._writer.submit(self._load_gone).result()
+
+    @property
+    def waiting(self) -> int:
+        """Bytes taken in and not committed."""
+        return self._waiting
+
+    def listen(self, listener: Listener) -> None:
+        """Tell `listener` after each commit which traces changed; it must be quick and must not raise."""
+        self._listeners.append(listener)
+
+    def ingest(self, body: bytes, *, started: bool = False) -> Future[Stored]:
+        """Take in an OTLP request; the future is done when it is committed.
+
+        Raises StoreBusy at once when too much waits. The future raises BadSpans for what is not OTLP, and
+        sqlite3.Error when the disk says no.
+        """
+
+        def work(db: sqlite3.Connection) -> tuple[Stored, dict[bytes, dict[str, Any]]]:
+            found = decode(body, started=started)
+            return Stored(len(found.rows), found.rejected, found.reason), self._store(db, found)
+
+        return self._submit(work, len(body))
+
+    def drain(self, folder: Path, *, which: Callable[[SpoolName], bool] | None = None, remove: bool = False) -> Drained:
+        """Take in what lies in the spools of `folder` beyond their marks; `remove` deletes them afterwards.
+
+        Remove only the spools of processes that have ended. Blocks: call it in a thread.
+        """
+        files = records = 0
+        for path, name in spools(folder):
+            if which is not None and not which(name):
+                continue
+            for part in pending(path):
+                for started in (True, False):
+                    body = b"".join(record.payload for record in part if (record.kind == "started") is started)
+                    if body:
+                        self._patiently(body, started=started)
+                records += len(part)
+            if remove:
+                _, dropped = read_ack(path)
+                if dropped:
+                    log.warning("%s/%s lost %d spans to a full disk", name.namespace, name.service, dropped)
+                remove_files(path)
+            files += 1
+        return Drained(files, records)
+
+    def bury(self, folder: Path, name: SpoolName, reason: str = v.PROCESS_LOST) -> int:
+        """A process has ended: take in its spool, delete it, close its open spans. Blocks."""
+        self.drain(folder, which=lambda other: other == name, remove=True)
+        return self.close_open(name, reason).result()
+
+    def close_open(self, name: SpoolName, reason: str = v.PROCESS_LOST, *, at_ns: int | None = None) -> Future[int]:
+        """Close the open spans of a process that has ended, in its stead; the future tells how many.
+
+        A real end that comes later replaces ours; a late start of one of its spans is closed as well.
+        """
+        at = at_ns or self._now()
+
+        def work(db: sqlite3.Connection) -> tuple[int, dict[bytes, dict[str, Any]]]:
+            db.execute("insert or ignore into gone(process, reason, at) values(?,?,?)", (name.text, reason, at))
+            self._gone[name.text] = (reason, at)
+            rows = open_rows(db, name.text)
+            return len(rows), store(db, [closed(row, reason, at) for row in rows], self._origins)
+
+        return self._submit(work, 0)
+
+    def open_processes(self) -> list[SpoolName]:
+        """The processes that have open spans, for those to be closed whose process is no more. Blocks."""
+
+        def work(db: sqlite3.Connection) -> tuple[list[SpoolName], dict[bytes, dict[str, Any]]]:
+            names = [
+                name for (name,) in db.execute("select distinct process from span where state = 0 order by process")
+            ]
+            return [found for name in names if (found := SpoolName.parse(name))], {}
+
+        found: list[SpoolName] = self._submit(work, 0).result()
+        return found
+
+    def unfiled(self) -> list[bytes]:
+        """The finished traces that have no file yet, or spans that are not in it. Blocks."""
+        query = "select trace from trace where filed = 0 and root_state is not null and root_state <> 0 and open = 0"
+
+        def work(db: sqlite3.Connection) -> tuple[list[bytes], dict[bytes, dict[str, Any]]]:
+            return [trace for (trace,) in db.execute(query)], {}
+
+        found: list[bytes] = self._submit(work, 0).result()
+        return found
+
+    def filed(self, trace: bytes, spans: int, synthetic: int) -> Future[None]:
+        """A trace's file is written, with so many spans; if there are others by now it doesn't count."""
+        query = "update trace set filed = 1 where trace = ? and spans = ? and synthetic = ? and open = 0"
+
+        def work(db: sqlite3.Connection) -> tuple[None, dict[bytes, dict[str, Any]]]:
+            db.execute(query, (trace, spans, synthetic))
+            return None, {}
+
+        return self._submit(work, 0)
+
+    def close(self) -> None:
+        """Commit what waits and close the file."""
+        self._writer.close()
+
+    def _store(self, db: sqlite3.Connection, found: Decoded) -> dict[bytes, dict[str, Any]]:
+        try:
+            rows = [self._unless_gone(row) for row in found.rows] if self._gone else found.rows
+            return store(db, rows, self._origins, found.notes)
+        except BaseException:
+            self._origins.forget()
+            raise
+
+    def _unless_gone(self, row: Row) -> Row:
+        if row.state != 0:
+            return row
+        gone = self._gone.get(row.process)
+        return closed(row, *gone) if gone else row
+
+    def _submit(
+        self, work: Callable[[sqlite3.Connection], tuple[Any, dict[bytes, dict[str, Any]]]], size: int
+    ) -> Future[Any]:
+        with self._lock:
+            if self._waiting and self._waiting + size > self._capacity:
+                raise StoreBusy("the span store is behind")
+            self._waiting += size
+        outcome: Future[Any] = Future()
+
+        def done(future: Future[tuple[Any, dict[bytes, dict[str, Any]]]]) -> None:
+            with self._lock:
+                self._waiting -= size
+            problem = future.exception()
+            if problem is not None:
+                if isinstance(problem, sqlite3.Error):
+                    self._origins.forget()
+                outcome.set_exception(problem)
+                return
+            result, changed = future.result()
+            if changed:
+                self._tell(changed)
+            outcome.set_result(result)
+
+        try:
+            self._writer.submit(work).add_done_callback(done)
+        except queue.Full:
+            with self._lock:
+                self._waiting -= size
+            raise StoreBusy("the span store is behind") from None
+        return outcome
+
+    def _tell(self, changed: dict[bytes, dict[str, Any]]) -> None:
+        for listener in self._listeners:
+            try:
+                listener(changed)
+            except Exception:
+                log.exception("a listener of the span store failed")
+
+    def _patiently(self, body: bytes, *, started: bool) -> None:
+        while True:
+            try:
+                self.ingest(body, started=started).result()
+                return
+            except StoreBusy:
+                time.sleep(0.05)
+            except BadSpans as error:
+                log.warning("unreadable spans in a spool: %s", error)
+                return
+
+    def _load_gone(self, db: sqlite3.Connection) -> None:
+        for process, reason, at in db.execute("select process, reason, at from gone"):
+            self._gone[process] = (reason, at)
