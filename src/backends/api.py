@@ -107,12 +107,13 @@ class Tool:
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """An agent this one may call, as its card describes it."""
+    """An agent this one may call, as its card describes it. `calls_back`: it may call this one too."""
 
     id: str
     name: str
     description: str
     skills: tuple[Mapping[str, Any], ...] = ()
+    calls_back: bool = False
 
 
 class Turn(Protocol):

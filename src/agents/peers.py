@@ -1,0 +1,223 @@
+"""Calls to other agents: only those the plan gave, through one pooled client, with a deadline and a span each."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import logging
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any, Protocol
+from uuid import UUID, uuid4, uuid5
+
+import httpx
+
+from teamwright.agents.budget import Grant, PeerBudget
+from teamwright.agents.spec import AgentSpec, PeerSpec
+from teamwright.agents.wire import HEADERS, read_answer, request_body
+from teamwright.backends.api import File, Peer, PeerAnswer, Usage
+from teamwright.errors import LimitReached, PeerError
+from teamwright.tracing import vocabulary as v
+from teamwright.tracing.propagation import inject
+from teamwright.tracing.runs import RunContext
+from teamwright.tracing.spans import PeerSpan
+from teamwright.tracing.tracer import Tracer
+
+log = logging.getLogger(__name__)
+
+#: Seconds. The longest a call may take where the query has no deadline of its own.
+ANSWER_DEADLINE = 600.0
+CARD_DEADLINE = 2.0
+_CARD_RETRY = 10.0
+_RETRY_PAUSE = 0.1
+_CONVERSATIONS = UUID("6f6a2c4e-3c1b-5d0e-9f57-0c1f6a2d9b11")
+
+
+class Caller(Protocol):
+    """What a call needs to know of the run it is made for."""
+
+    run: RunContext
+    budget: PeerBudget
+
+    def count(self, usage: Usage) -> None: ...
+    def waiting(self) -> Any:
+        """An async context in which the run holds no slot."""
+
+
+class Peers:
+    """The agents this one may call, by id."""
+
+    def __init__(self, spec: AgentSpec, http: httpx.AsyncClient, tracer: Tracer, tokens: Mapping[str, str]) -> None:
+        self._spec = spec
+        self._http = http
+        self._tracer = tracer
+        self._tokens = tokens
+        self._known = {peer.id: peer for peer in spec.peers}
+        self._cards: dict[str, asyncio.Task[Peer]] = {}
+        self._sessions: dict[tuple[str, str], str] = {}
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    async def all(self) -> list[Peer]:
+        """Every peer with what its card says; one that doesn't answer goes by its id."""
+        return list(await asyncio.gather(*(self._card(peer) for peer in self._known.values())))
+
+    async def ask(self, caller: Caller, agent: str, text: str, files: Sequence[File] = ()) -> PeerAnswer:
+        """Ask a peer and wait for its answer.
+
+        Raises PeerError (`reason`: unknown_peer, unreachable, timeout, broken_connection, unauthorized, forbidden,
+        busy, bad_answer, refused, or the state of a task that didn't succeed) or LimitReached (depth, peer_calls).
+        """
+        peer = self._find(agent)
+        run = caller.run
+        if run.depth + 1 > self._spec.limits.depth:
+            raise LimitReached(
+                "depth",
+                f"{agent} is not asked: the query is {run.depth} calls deep (limit depth: {self._spec.limits.depth})",
+            )
+        card = await self._card(peer)
+        with await caller.budget.take() as grant:
+            session = self._session(run, peer)
+            with self._tracer.peer_call(
+                target=card.name, target_id=peer.id, message=text, session=session, method="SendMessage"
+            ) as span:
+                return await self._call(caller, peer, span, grant, text, files, session)
+
+    async def close(self) -> None:
+        """End what is still under way."""
+        for task in self._cards.values():
+            task.cancel()
+        await asyncio.gather(*self._cards.values(), return_exceptions=True)
+
+    async def _call(
+        self, caller: Caller, peer: PeerSpec, span: PeerSpan, grant: Grant, text: str, files: Sequence[File],
+        session: str,
+    ) -> PeerAnswer:  # fmt: skip
+        run, message_id = caller.run, str(uuid4())
+        deadline, name = self._deadline(run)
+        headers = {**HEADERS, "authorization": f"Bearer {self._tokens.get(f'{peer.job}/{peer.agent}', '')}"}
+        metadata: dict[str, Any] = {}
+        below = run.child(job=peer.job, agent=peer.agent)
+        below = _with_limits(below, grant.share, deadline)
+        inject(span, headers, metadata, run=below)
+        span.set({v.A2A_MESSAGE_ID: message_id})
+        body = request_body(text, files, message_id=message_id, context_id=session, metadata=metadata)
+        async with caller.waiting():
+            content = await self._post(peer, headers, body, deadline, name)
+        answer, error = read_answer(peer.id, content)
+        grant.spent = answer.usage.peer_calls
+        span.answer(answer.text, state=answer.state, usage=answer.usage)
+        span.set({v.TASK_ID: answer.task_id})
+        if answer.session and answer.session != session:
+            self._sessions[(run.session or "", peer.id)] = answer.session
+        caller.count(answer.usage + Usage(peer_calls=1))
+        if error is not None:
+            raise error
+        return answer
+
+    async def _post(self, peer: PeerSpec, headers: dict[str, str], body: bytes, deadline: float, name: str) -> bytes:
+        async with _deadline(deadline, f"{peer.id} did not answer in time (deadline {name})"):
+            try:
+                response = await self._send(peer, headers, body)
+            except httpx.ConnectError as error:
+                raise PeerError(f"{peer.id} can't be reached: {_why(error)}", reason="unreachable") from None
+            except httpx.ConnectTimeout:
+                raise PeerError(f"{peer.id} can't be reached: no connection in time", reason="unreachable") from None
+            except httpx.HTTPError as error:
+                raise PeerError(
+                    f"the connection to {peer.id} broke: {_why(error)}", reason="broken_connection"
+                ) from None
+        if response.status_code == 200:
+            return response.content
+        reason = {401: "unauthorized", 403: "forbidden", 429: "busy", 503: "busy"}.get(
+            response.status_code, "bad_answer"
+        )
+        raise PeerError(f"{peer.id} refused: HTTP {response.status_code} {_said(response)}".rstrip(), reason=reason)
+
+    async def _send(self, peer: PeerSpec, headers: dict[str, str], body: bytes) -> httpx.Response:
+        try:
+            return await self._http.post(peer.url, content=body, headers=headers)
+        except httpx.ConnectError:
+            # Nothing was sent: the one case in which a second try can't do the work twice.
+            await asyncio.sleep(_RETRY_PAUSE)
+            return await self._http.post(peer.url, content=body, headers=headers)
+
+    def _find(self, agent: str) -> PeerSpec:
+        found = self._known.get(agent)
+        if found is not None:
+            return found
+        if not self._known:
+            raise PeerError(f"there is no agent {agent!r} to ask: this agent may call nobody", reason="unknown_peer")
+        close = difflib.get_close_matches(agent, self._known, n=1, cutoff=0.5)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise PeerError(
+            f"there is no agent {agent!r} to ask; {hint}this agent may call {', '.join(self._known)}",
+            reason="unknown_peer",
+        )
+
+    def _session(self, run: RunContext, peer: PeerSpec) -> str:
+        """The peer's conversation for this one: always the same, so that it survives restarts of both."""
+        session = run.session or run.run_id
+        return self._sessions.get((session, peer.id)) or str(
+            uuid5(_CONVERSATIONS, f"{self._spec.id} {peer.job}/{peer.agent} {run.user or ''} {session}")
+        )
+
+    @staticmethod
+    def _deadline(run: RunContext) -> tuple[float, str]:
+        if run.deadline_ns is None:
+            return ANSWER_DEADLINE, f"peer answer, {ANSWER_DEADLINE:g} s"
+        left = (run.deadline_ns - time.time_ns()) / 1e9
+        return (
+            (left, "duration") if left < ANSWER_DEADLINE else (ANSWER_DEADLINE, f"peer answer, {ANSWER_DEADLINE:g} s")
+        )
+
+    async def _card(self, peer: PeerSpec) -> Peer:
+        task = self._cards.get(peer.id)
+        if task is None:
+            task = self._cards[peer.id] = asyncio.create_task(self._fetch_card(peer), name=f"card:{peer.id}")
+        return await asyncio.shield(task)
+
+    async def _fetch_card(self, peer: PeerSpec) -> Peer:
+        calls_back = f"{peer.job}/{peer.agent}" in self._spec.callers
+        try:
+            async with asyncio.timeout(CARD_DEADLINE):
+                response = await self._http.get(f"{peer.url.rstrip('/')}/.well-known/agent-card.json")
+            card = response.raise_for_status().json()
+            return Peer(
+                id=peer.id,
+                name=str(card.get("name") or peer.id),
+                description=str(card.get("description") or ""),
+                skills=tuple(skill for skill in card.get("skills", ()) if isinstance(skill, Mapping)),
+                calls_back=calls_back,
+            )
+        except (httpx.HTTPError, TimeoutError, ValueError, AttributeError) as error:
+            log.info("no card of %s yet: %s", peer.id, _why(error))
+            asyncio.get_running_loop().call_later(_CARD_RETRY, self._cards.pop, peer.id, None)
+            return Peer(id=peer.id, name=peer.id, description="", calls_back=calls_back)
+
+
+def _with_limits(run: RunContext, share: int | None, seconds: float) -> RunContext:
+    return replace(run, peer_calls_left=share, deadline_ns=time.time_ns() + int(seconds * 1e9))
+
+
+@asynccontextmanager
+async def _deadline(seconds: float, message: str) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise PeerError(message, reason="timeout") from None
+
+
+def _why(error: BaseException) -> str:
+    return str(error) or type(error).__name__
+
+
+def _said(response: httpx.Response) -> str:
+    try:
+        return str(response.json()["error"]["message"])
+    except (ValueError, LookupError, TypeError):
+        return response.text[:200]

@@ -1,0 +1,85 @@
+"""The turn: one message being handled, as an agent's `run` and a backend see it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+
+from teamwright.agents.budget import PeerBudget
+from teamwright.agents.gate import Slot
+from teamwright.agents.peers import Peers
+from teamwright.backends.api import File, Limits, Message, Peer, PeerAnswer, Tool, Usage
+from teamwright.errors import LimitReached
+from teamwright.tracing.runs import RunContext
+from teamwright.tracing.tracer import Tracer
+
+Emit = Callable[[str], Awaitable[None]]
+
+
+class AgentTurn:
+    """What `backends.api.Turn` promises. One per run; built by the runner."""
+
+    def __init__(
+        self,
+        *,
+        text: str,
+        files: Sequence[File],
+        history: Sequence[Message],
+        run: RunContext,
+        tracer: Tracer,
+        tools: Sequence[Tool],
+        limits: Limits,
+        peers: Peers,
+        slot: Slot,
+        emit: Emit | None,
+    ) -> None:
+        self.text = text
+        self.files = tuple(files)
+        self.history = history
+        self.run = run
+        self.tracer = tracer
+        self.tools = tools
+        self.limits = limits
+        self.usage = Usage()
+        self.budget = PeerBudget(run.peer_calls_left)
+        self._peers = peers
+        self._slot = slot
+        self._emit = emit
+        self.streamed: list[str] = []
+
+    @property
+    def session(self) -> str:
+        """The conversation: A2A's contextId."""
+        return self.run.session or ""
+
+    @property
+    def user(self) -> str | None:
+        return self.run.user
+
+    async def peers(self) -> Sequence[Peer]:
+        """The agents this one may call, with what their cards say."""
+        return await self._peers.all()
+
+    async def stream(self, text: str) -> None:
+        """Send a piece of the answer on its way now; kept for the end where nobody streams."""
+        if text:
+            self.streamed.append(text)
+            if self._emit is not None:
+                await self._emit(text)
+
+    async def ask_peer(self, agent: str, message: str, *, files: Sequence[File] = ()) -> PeerAnswer:
+        """Ask another agent. Raises PeerError or LimitReached."""
+        return await self._peers.ask(self, agent, message, files)
+
+    def count(self, usage: Usage) -> None:
+        """Add to what this turn used. Raises LimitReached when that passes a limit."""
+        self.usage = self.usage + usage
+        limits = self.limits
+        if limits.tool_calls is not None and self.usage.tool_calls > limits.tool_calls:
+            raise LimitReached("tool_calls", f"more than {limits.tool_calls} tool calls (limit tool_calls)")
+        if limits.cost_usd is not None and (self.usage.cost_usd or 0.0) > limits.cost_usd:
+            raise LimitReached("cost_usd", f"the query has cost more than ${limits.cost_usd:g} (limit cost_usd)")
+
+    def waiting(self) -> AbstractAsyncContextManager[None]:
+        """While it is open the run holds no slot: it waits for somebody else."""
+        return self._slot.lend()
