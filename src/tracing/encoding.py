@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import DecodeError
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue, KeyValueList
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, InstrumentationScope, KeyValue, KeyValueList
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status, TracesData
 
 from teamwright.tracing.content import Policy, redact
@@ -27,8 +28,6 @@ class Encoder:
     """
 
     def __init__(self, resource: Mapping[str, Any], policy: Policy | None = None) -> None:
-        from opentelemetry.proto.resource.v1.resource_pb2 import Resource
-
         message = Resource(attributes=[_pair(key, value) for key, value in resource.items()])
         self._resource = _field(0x0A, message.SerializeToString())
         self._scopes: dict[tuple[str, str], bytes] = {}
@@ -94,9 +93,6 @@ class Encoder:
         """An already serialised span, in its scope and resource."""
         head = self._scopes.get((scope, version))
         if head is None:
-            from google.protobuf.message import DecodeError
-from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
-
             head = _field(0x0A, InstrumentationScope(name=scope, version=version).SerializeToString())
             self._scopes[scope, version] = head
         scoped = head + _field(0x12, span)

@@ -99,11 +99,11 @@ class Shipper:
             except RuntimeError:
                 self._loop = None  # the loop is closed: what comes now stays in the spool
 
-    async def flush(self, timeout: float = 5.0) -> bool:
-        """Send everything now; whether it was stored within `timeout` seconds."""
+    async def flush(self, within: float = 5.0) -> bool:
+        """Send everything now; whether it was stored within `within` seconds."""
         goal = self._spool.size
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(within):
                 while self._spool.acked < goal and self._spool.size >= goal:
                     self._caught_up.clear()
                     self._hurry.set()
@@ -114,9 +114,9 @@ class Shipper:
             return False
         return True
 
-    async def aclose(self, timeout: float = 2.0) -> bool:
-        """Send what is left, as far as `timeout` allows, and stop. What isn't sent stays in the spool."""
-        sent = await self.flush(timeout) if self._task is not None and not self._task.done() else False
+    async def aclose(self, within: float = 2.0) -> bool:
+        """Send what is left, as far as `within` seconds allow, and stop. What isn't sent stays in the spool."""
+        sent = await self.flush(within) if self._task is not None and not self._task.done() else False
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
