@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from teamwright.tracing import vocabulary as v
@@ -215,6 +215,6 @@ def _write(db: sqlite3.Connection, summaries: dict[bytes, dict[str, Any]]) -> No
     )
 
 
-def finished(summary: dict[str, Any]) -> bool:
+def finished(summary: Mapping[str, Any]) -> bool:
     """Whether a trace's root has ended and nothing of it is open."""
     return summary["root_state"] is not None and summary["root_state"] != STARTED and summary["open"] == 0

@@ -76,9 +76,13 @@ class TraceFiles:
         due = [trace for trace, summary in traces.items() if finished(summary)]
         if due and loop is not None:
             try:
-                loop.call_soon_threadsafe(lambda: [self._due(trace) for trace in due])
+                loop.call_soon_threadsafe(self._all_due, due)
             except RuntimeError:
                 self._loop = None  # the loop is closed; the next engine finds them
+
+    def _all_due(self, traces: list[bytes]) -> None:
+        for trace in traces:
+            self._due(trace)
 
     def _due(self, trace: bytes) -> None:
         if self._loop is None:

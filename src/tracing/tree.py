@@ -1,0 +1,186 @@
+"""Traces for people: the tree of `trace show`, the table of `trace list`. Made from view.py's JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from teamwright.tracing import vocabulary as v
+from teamwright.tracing.messages import plain_text
+
+_BAR = 24
+_EXCERPT = 96
+_STYLES = {"ok": "green", "error": "bold red", "lost": "bold red", "running": "yellow"}
+_EIGHTHS = " ▏▎▍▌▋▊▉█"
+
+
+def render_list(listing: dict[str, Any]) -> RenderableType:
+    """The table of `trace list`."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("TRACE", "JOB", "STATUS", "QUERY"):
+        table.add_column(title, overflow="ellipsis", no_wrap=True)
+    for title in ("SPANS", "AGENTS", "TIME", "COST", "ERRORS"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("STARTED", no_wrap=True)
+    for trace in listing["traces"]:
+        style = _STYLES[trace["status"]]
+        at = datetime.fromisoformat(trace["started_at"]).astimezone()
+        table.add_row(
+            trace["trace_id"][:8],
+            escape(trace["job"]),
+            f"[{style}]{trace['status']}[/]",
+            escape(_excerpt(trace["query"], 48)),
+            str(trace["spans"]),
+            str(len(trace["agents"])),
+            duration(trace["duration_ms"]),
+            _dollars(trace["cost_usd"]),
+            f"[red]{trace['errors']}[/]" if trace["errors"] else "0",
+            f"{at:%m-%d %H:%M:%S}",
+        )
+    return table
+
+
+def render_trace(show: dict[str, Any]) -> RenderableType:
+    """The tree of `trace show`: who called whom, how long it took and when, what went wrong."""
+    return Group(*_head(show), Text(), _table(show), *_foot(show))
+
+
+def duration(milliseconds: float | None) -> str:
+    """`0.4 ms`, `12 ms`, `1.24 s`, `2 m 05 s`; `…` when it isn't over."""
+    if milliseconds is None:
+        return "…"
+    if milliseconds < 1000:
+        return f"{milliseconds:.1f} ms" if milliseconds < 10 else f"{milliseconds:.0f} ms"
+    if milliseconds < 60_000:
+        return f"{milliseconds / 1000:.2f} s"
+    minutes, seconds = divmod(round(milliseconds / 1000), 60)
+    return f"{minutes} m {seconds:02d} s"
+
+
+def _head(show: dict[str, Any]) -> Iterator[Text]:
+    summary = show["summary"]
+    facts = [
+        f"job {show['job']}" if show["job"] else "",
+        duration(summary["duration_ms"]),
+        _count(summary["spans"], "span"),
+        _count(len(summary["agents"]), "agent"),
+        _count(summary["errors"], "error") if summary["errors"] else "",
+        _dollars(summary["cost_usd"]) if summary["cost_usd"] or summary["cost_usd"] is None else "",
+    ]
+    line = Text.assemble(("trace ", "bold"), show["trace_id"], "  ", (show["status"], _STYLES[show["status"]]))
+    yield line.append("  " + " · ".join(fact for fact in facts if fact))
+    root = next((span for span in show["spans"] if span["attributes"].get(v.OPERATION) == v.OP_QUERY), None)
+    if root is not None:
+        for mark, attribute in (("Q", v.INPUT_MESSAGES), ("A", v.OUTPUT_MESSAGES)):
+            if words := plain_text(root["attributes"].get(attribute)):
+                yield Text.assemble((f"{mark}: ", "bold"), _excerpt(words, 400))
+
+
+def _foot(show: dict[str, Any]) -> Iterator[Text]:
+    names = {
+        "open": "still running",
+        "lost": "closed for a process that died",
+        "dropped": "dropped for want of disk space",
+        "orphans": "without their parents",
+    }
+    gaps = [f"{count} {names[what]}" for what, count in show["missing"].items() if count]
+    if not show["complete"] and show["status"] != "running":
+        yield Text()
+        yield Text("incomplete: " + (", ".join(gaps) or "the root is missing"), "yellow")
+
+
+def _table(show: dict[str, Any]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", expand=True)
+    table.add_column("SPAN", ratio=1, overflow="ellipsis", no_wrap=True)
+    table.add_column("AGENT", no_wrap=True)
+    table.add_column("TIME", justify="right", no_wrap=True)
+    table.add_column("", width=_BAR, no_wrap=True)
+    spans = show["spans"]
+    if not spans:
+        return table
+    begin = min(span["start_ns"] for span in spans)
+    end = max(max(span["end_ns"] or span["start_ns"] for span in spans), begin + 1)
+    for span, lead, below in _walk(spans):
+        style = _STYLES[span["status"]] if span["status"] != "ok" else ""
+        last = span["end_ns"] or end
+        took = None if span["end_ns"] is None else (last - span["start_ns"]) / 1e6
+        table.add_row(
+            Text.assemble((lead, "dim"), (_title(span), style)),
+            Text(span["agent"] or "", "cyan"),
+            Text(duration(took), style),
+            Text(_bar((span["start_ns"] - begin) / (end - begin), (last - begin) / (end - begin)), style or "blue"),
+        )
+        for line, kind in _details(span):
+            table.add_row(Text.assemble((below, "dim"), (line, kind)), "", "", "")
+    return table
+
+
+def _walk(spans: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], str, str]]:
+    """Each span under its parent, in the order they started, with the lines before it and before its details."""
+    known = {span["span_id"] for span in spans}
+    children: dict[str | None, list[dict[str, Any]]] = {}
+    for span in sorted(spans, key=lambda one: one["start_ns"]):
+        parent = span["parent_id"] if span["parent_id"] in known else None
+        children.setdefault(parent, []).append(span)
+    # A stack, not recursion: a trace may be deeper than Python likes.
+    stack = [(span, "", "") for span in reversed(children.get(None, []))]
+    while stack:
+        span, lead, indent = stack.pop()
+        below = children.get(span["span_id"], [])
+        yield span, lead, indent + ("│  " if below else "   ")
+        for number, child in enumerate(reversed(below)):
+            last = number == 0
+            stack.append((child, indent + ("└─ " if last else "├─ "), indent + ("   " if last else "│  ")))
+
+
+def _title(span: dict[str, Any]) -> str:
+    attributes = span["attributes"]
+    if call := attributes.get(v.CALL):
+        return f"{span['name']}  {call}"
+    return str(span["name"])
+
+
+def _details(span: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    attributes = span["attributes"]
+    if span["status"] in ("error", "lost"):
+        yield f"{attributes.get(v.ERROR_TYPE, 'error')}: {_excerpt(span['message'] or '')}", "red"
+    operation = attributes.get(v.OPERATION)
+    asked = answered = ""
+    if v.CALL in attributes:
+        asked, answered = plain_text(attributes.get(v.INPUT_MESSAGES)), plain_text(attributes.get(v.OUTPUT_MESSAGES))
+    elif operation == v.OP_MODEL:
+        answered = plain_text(attributes.get(v.OUTPUT_MESSAGES))
+    elif operation == v.OP_TOOL:
+        asked, answered = attributes.get(v.TOOL_ARGUMENTS) or "", attributes.get(v.TOOL_RESULT) or ""
+    if asked or answered:
+        half = _EXCERPT // 2
+        yield " -> ".join(_excerpt(str(words), half) for words in (asked, answered) if words), "dim"
+
+
+def _bar(start: float, end: float) -> str:
+    """A bar from `start` to `end` (0 to 1), never invisible."""
+    first = min(int(start * _BAR), _BAR - 1)
+    eighths = max(1, round((end - first / _BAR) * _BAR * 8))
+    whole, part = divmod(eighths, 8)
+    return (" " * first + "█" * whole + (_EIGHTHS[part] if part else ""))[:_BAR]
+
+
+def _excerpt(text: str, limit: int = _EXCERPT) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def _dollars(cost: float | None) -> str:
+    if cost is None:
+        return "?"
+    return f"${cost:.4f}" if 0 < cost < 1 else f"${cost:.2f}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,129 @@
+"""Traces as JSON, in the keys that scripts rely on: what `trace list` and `trace show` print."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from teamwright.tracing.otlp_json import plain_value
+from teamwright.tracing.reader import Trace, status
+from teamwright.tracing.rows import ERROR, REAL, STARTED, SYNTHETIC
+from teamwright.tracing.vocabulary import ENTRY
+
+_KINDS = ("unspecified", "internal", "server", "client", "producer", "consumer")
+
+
+def trace_list(summaries: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """{"traces": [...]} of summaries as `SpanReader.list_traces` gives them."""
+    return {"traces": [_summary(summary) for summary in summaries]}
+
+
+def trace_show(trace: Trace) -> dict[str, Any]:
+    """One whole trace. `complete` is false while it runs, and when spans of it are missing.
+
+    `duration_ms`, `query`, `cost_usd` … of the list stand in `summary`; `missing` counts what is known to lack.
+    """
+    spans = [_span(row["state"], row["agent"], span) for row, span in trace.spans]
+    return {
+        "trace_id": trace.trace_id,
+        "job": trace.summary["job"],
+        "status": status(trace.summary),
+        "complete": complete(trace.summary, spans),
+        "spans": spans,
+        "summary": _summary(trace.summary),
+        "missing": _missing(trace.summary, spans),
+    }
+
+
+def complete(summary: Mapping[str, Any], spans: list[dict[str, Any]]) -> bool:
+    """Whether the root has ended and no span is known to be missing."""
+    return summary["root_state"] == REAL and not any(_missing(summary, spans).values())
+
+
+def _missing(summary: Mapping[str, Any], spans: list[dict[str, Any]]) -> dict[str, int]:
+    """`open`: still run; `lost`: their process died; `dropped`: a full disk; `orphans`: spans without parents."""
+    known = {span["span_id"] for span in spans}
+    return {
+        "open": summary["open"],
+        "lost": summary["synthetic"],
+        "dropped": summary["dropped"],
+        "orphans": sum(
+            span["parent_id"] is not None and span["parent_id"] not in known and not span["attributes"].get(ENTRY)
+            for span in spans
+        ),
+    }
+
+
+def _summary(summary: Mapping[str, Any]) -> dict[str, Any]:
+    agents = summary["agents"]
+    started: int = summary["start"]
+    return {
+        "trace_id": summary["trace"].hex(),
+        "job": summary["job"],
+        "query": summary["query"],
+        "status": status(summary),
+        "spans": summary["spans"],
+        "agents": json.loads(agents) if isinstance(agents, str) else agents,
+        "duration_ms": round((summary["end"] - started) / 1e6, 3) if summary["end"] else None,
+        "cost_usd": _cost(summary),
+        "errors": summary["errors"],
+        "started_at": datetime.fromtimestamp(started / 1e9, UTC).isoformat(timespec="milliseconds"),
+        "input_tokens": summary["input_tokens"],
+        "output_tokens": summary["output_tokens"],
+        "user": summary["user"] or None,
+        "session": summary["session"] or None,
+        "run_id": summary["run"] or None,
+        "labels": json.loads(summary["labels"]),
+        "kind": summary["kind"],
+    }
+
+
+def _cost(summary: Mapping[str, Any]) -> float | None:
+    """The root's figure; else the sum of the model calls'; None when a price is unknown."""
+    if summary["root_cost"] is not None:
+        return float(summary["root_cost"])
+    return None if summary["unpriced"] else round(summary["cost"], 9)
+
+
+def _span(state: int, agent: str, span: Span) -> dict[str, Any]:
+    return {
+        "span_id": span.span_id.hex(),
+        "parent_id": span.parent_span_id.hex() or None,
+        "name": span.name,
+        "kind": _KINDS[span.kind] if span.kind < len(_KINDS) else "unspecified",
+        "agent": agent or None,
+        "start_ns": span.start_time_unix_nano,
+        "end_ns": None if state == STARTED else span.end_time_unix_nano,
+        "status": _status(state, span.status.code),
+        "message": span.status.message or None,
+        "attributes": {item.key: plain_value(item.value) for item in span.attributes},
+        "events": [
+            {
+                "name": event.name,
+                "at_ns": event.time_unix_nano,
+                "attributes": {item.key: plain_value(item.value) for item in event.attributes},
+            }
+            for event in span.events
+        ],
+        "links": [
+            {
+                "trace_id": link.trace_id.hex(),
+                "span_id": link.span_id.hex(),
+                "attributes": {item.key: plain_value(item.value) for item in link.attributes},
+            }
+            for link in span.links
+        ],
+    }
+
+
+def _status(state: int, code: int) -> str:
+    """running, lost (its process died), error or ok. OpenTelemetry's `unset` is ok: nothing went wrong."""
+    if state == STARTED:
+        return "running"
+    if state == SYNTHETIC:
+        return "lost"
+    return "error" if code == ERROR else "ok"
