@@ -56,6 +56,10 @@ class Call:
         """The home to work in; nothing is made."""
         return home.find(self.home_flag, self.environ, self.cwd)
 
+    def shown(self, path: Path) -> str:
+        """A path as a person here would type it."""
+        return str(path.relative_to(self.cwd)) if path.is_relative_to(self.cwd) else str(path)
+
     def emit(self, data: Mapping[str, Any]) -> None:
         """Print one JSON object on a line of its own: what `--json` gives a script."""
         import json

@@ -11,7 +11,7 @@ import click
 from teamwright.cli.app import Call
 
 if TYPE_CHECKING:
-    from teamwright.jobs.loader import Loaded
+    from teamwright.jobs.planner import Resolved
 
 file_argument = click.argument("file", type=click.Path(path_type=Path))
 
@@ -26,12 +26,12 @@ def job_file(function: Callable[..., Any]) -> Callable[..., Any]:
     return file_argument(_name(_set(function)))
 
 
-def load(call: Call, file: Path, *, name: str | None = None, sets: Sequence[str] = ()) -> Loaded:
+def load(call: Call, file: Path, *, name: str | None = None, sets: Sequence[str] = ()) -> Resolved:
     """The plan in a file and the secrets its agents get. Raises JobFileError with everything that is wrong."""
     from teamwright.cli.output import warn
-    from teamwright.jobs import loader
+    from teamwright.jobs import planner
 
-    loaded = loader.load(call.cwd / file.expanduser(), call.environ, name=name, sets=sets, cwd=call.cwd)
+    loaded = planner.load(file, environ=call.environ, name=name, sets=sets, cwd=call.cwd)
     if not call.json:
-        warn(loaded.plan.warnings)
+        warn(loaded.warnings)
     return loaded

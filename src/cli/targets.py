@@ -73,10 +73,17 @@ def parse_job(call: Call, text: str) -> Target:
 
 
 def job_name(call: Call, file: Path) -> str:
-    """The name of the job in a file: `job.name`, else the file's. The rest of the file may be wrong."""
-    from teamwright.jobs.loader import job_name as name_in
+    """The name of the job in a file: `job.name`, else the file's. The rest of the file may be wrong.
 
-    return name_in(file, call.environ)
+    Raises UserError when it can't be read, JobFileError when it isn't YAML.
+    """
+    from teamwright.jobs.secrets import open_vault
+    from teamwright.jobs.source import read
+
+    vault, _ = open_vault(file.parent, call.environ, shown=".env")
+    job = read(file, vault.known(), shown=call.shown(file)).data.get("job")
+    name = job.get("name") if isinstance(job, dict) else None
+    return name if isinstance(name, str) else file.stem
 
 
 def known(call: Call, target: Target) -> JobRecord:
@@ -103,9 +110,8 @@ def unknown_job(call: Call, target: Target, jobs: Iterable[str]) -> UnknownJob:
     """The error for a job that this home has never seen."""
     names = list(jobs)
     if target.file is not None:
-        return UnknownJob(
-            f"the job of {target.file.name}, {target.job}, is not running", hint=f"deploy start {target.file}"
-        )
+        shown = call.shown(target.file)
+        return UnknownJob(f"the job of {shown}, {target.job}, has not been started", hint=f"deploy start {shown}")
     if not names:
         return UnknownJob(
             f"no job named {target.job!r}", hint=f"nothing has been started in {call.home.path}: deploy start FILE"

@@ -103,6 +103,14 @@ class Deploy:
             env={**self.environment, **(environment or {})},
         )
 
+    def processes(self) -> list[Process]:
+        """The living processes of this test."""
+        return processes(str(self.home.parent))
+
+    def nothing_left(self, *, patience: float = 0.0) -> None:
+        """Fail when anything of this test still runs, listens or lies about."""
+        check_nothing_left(str(self.home.parent), self.ports, patience=patience)
+
 
 @pytest.fixture
 def mark(tmp_path: Path) -> str:

@@ -1,0 +1,101 @@
+"""Where the state goes: two homes, sub-folders, homes that can't be written, two starts at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.system.conftest import Deploy
+
+HELLO = "examples/jobs/hello.yaml"
+
+
+def test_two_homes_at_once(deploy: Deploy, tmp_path: Path) -> None:
+    second = str(tmp_path / "second")
+    first = deploy("start", HELLO, "--json").ok().json
+    other = deploy("start", HELLO, "--json", "--home", second).ok().json
+    assert {agent["url"] for agent in first["agents"]} & {agent["url"] for agent in other["agents"]} == set()
+    assert deploy("query", "hello", "hi", "--json").ok().json["status"] == "ok"
+    assert deploy("query", "hello", "hi", "--json", "--home", second).ok().json["status"] == "ok"
+    deploy("stop", "--all").ok()
+    assert deploy("ps", "hello", "--json", "--home", second).ok().json["status"] == "running"
+    deploy("stop", "--all", "--home", second).ok()
+
+
+def test_a_sub_folder_finds_its_home(deploy: Deploy, root: Path, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    shutil.copytree(root / "examples", project / "examples")
+    inside = project / "examples" / "jobs"
+    del deploy.environment["TEAMWRIGHT_HOME"]
+    deploy("start", HELLO, folder=project).ok()
+    assert (project / "logs" / "home.json").exists()
+    assert (project / "logs" / ".gitignore").exists()
+    assert deploy("ps", "hello", "--json", folder=inside).ok().json["status"] == "running"
+    assert not (inside / "logs").exists()
+    deploy("stop", "--all", folder=inside).ok()
+    assert deploy("ps", "--json", folder=tmp_path).ok().json == {"jobs": []}
+
+
+def test_reading_makes_nothing(deploy: Deploy) -> None:
+    assert deploy("ps", "--json").ok().json == {"jobs": []}
+    assert deploy("trace", "list", "--json").ok().json == {"traces": []}
+    assert deploy("engine", "status").code == 1
+    assert deploy("stop", "--all").code == 0
+    assert not deploy.home.exists()
+
+
+@pytest.fixture
+def read_only(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a read-only tmpfs; as somebody who may not mount, in a user namespace would not be seen by others."""
+    folder = tmp_path / "read-only"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "ro,size=64k", "tmpfs", str(folder)], capture_output=True, text=True
+    )
+    if mounted.returncode != 0:
+        folder = Path("/proc/sys")  # nobody may make a folder here either
+    yield folder
+    if mounted.returncode == 0:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_home_that_is_not_writable(deploy: Deploy, read_only: Path) -> None:
+    for home in (read_only, read_only / "below"):
+        done = deploy("start", HELLO, "--home", home)
+        assert done.code == 1, str(done)
+        assert str(read_only) in done.err
+        assert done.err.startswith("error: ")
+        assert "--home" in done.err
+        assert done.out == ""
+    assert deploy("ps", "--json", "--home", read_only).ok().json == {"jobs": []}
+
+
+def test_two_starts_at_the_same_moment(deploy: Deploy) -> None:
+    starts = [deploy.begin("start", HELLO, "--json") for _ in range(2)]
+    results = []
+    for process in starts:
+        out, err = process.communicate(timeout=60)
+        results.append((process.returncode, out.decode(), err.decode()))
+    assert [code for code, _, _ in results] == [0, 0], results
+    jobs = [json.loads(out) for _, out, _ in results]
+    assert jobs[0]["agents"] == jobs[1]["agents"]
+    deploy("stop", "--all").ok()
+
+
+def test_an_explicit_port_that_is_taken(deploy: Deploy) -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        done = deploy("start", HELLO, "--port", str(port))
+    assert done.code == 1
+    assert str(port) in done.err
+    assert str(os.getpid()) in done.err  # the holder
