@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -33,7 +32,7 @@ def test_links_lead_somewhere(root: Path) -> None:
 
 
 @pytest.mark.timeout(300)
-def test_fresh_clone(root: Path, environment: dict[str, str], tmp_path: Path) -> None:
+def test_fresh_clone(root: Path, uv_environment: dict[str, str], tmp_path: Path) -> None:
     """Both commands in a copy of what git tracks, in a clean environment (with uv's cache and mirror settings)."""
     clone = tmp_path / "clone"
     tracked = subprocess.run(["git", "ls-files", "-z"], cwd=root, capture_output=True, text=True, check=True).stdout
@@ -41,13 +40,11 @@ def test_fresh_clone(root: Path, environment: dict[str, str], tmp_path: Path) ->
         (clone / name).parent.mkdir(parents=True, exist_ok=True)
         if (root / name).exists():
             shutil.copy2(root / name, clone / name, follow_symlinks=False)
-    uv = shutil.which("uv")
-    assert uv, "uv is needed: pip install uv"
-    environment |= uv_settings(uv)
-    environment["PATH"] = os.pathsep.join((str(Path(uv).parent), "/usr/local/bin", "/usr/bin", "/bin"))
 
     def run(command: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(command.split(), cwd=clone, env=environment, capture_output=True, text=True, timeout=250)
+        return subprocess.run(
+            command.split(), cwd=clone, env=uv_environment, capture_output=True, text=True, timeout=250
+        )
 
     try:
         started = run(COMMANDS[0])
@@ -61,19 +58,3 @@ def test_fresh_clone(root: Path, environment: dict[str, str], tmp_path: Path) ->
     assert stopped.returncode == 0, stopped.stderr
     collected = run(f"{COMMANDS[1]} --collect-only -q")
     assert collected.returncode == 0, collected.stdout + collected.stderr
-
-
-def uv_settings(uv: str) -> dict[str, str]:
-    """Where this machine's uv keeps and finds packages."""
-    cache = subprocess.run([uv, "cache", "dir"], capture_output=True, text=True, check=True).stdout.strip()
-    passed = ("UV_INDEX", "UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "UV_OFFLINE")
-    others = (
-        "SSL_CERT_FILE",
-        "SSL_CERT_DIR",
-        "HTTP_PROXY",
-        "HTTPS_PROXY",
-        "NO_PROXY",
-        "UV_NATIVE_TLS",
-        "UV_SYSTEM_CERTS",
-    )
-    return {"UV_CACHE_DIR": cache} | {name: os.environ[name] for name in (*passed, *others) if name in os.environ}

@@ -1,0 +1,58 @@
+"""The wheel, in an empty environment, used from another folder."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+JOB = """
+agents:
+  - {id: lead, backend: offline, prompt: You lead., calls: [writer]}
+  - {id: writer, backend: offline, prompt: You write.}
+"""
+
+
+@pytest.mark.timeout(300)
+def test_wheel(root: Path, uv_environment: dict[str, str], tmp_path: Path) -> None:
+    def run(*command: str | Path, folder: Path = tmp_path) -> str:
+        done = subprocess.run(
+            [str(word) for word in command], cwd=folder, env=uv_environment, capture_output=True, text=True, timeout=250
+        )
+        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    run("uv", "build", "--quiet", "--wheel", "--out-dir", tmp_path / "dist", folder=root)
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "teamwright/py.typed" in names
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+    assert [name for name in names if not name.startswith(("teamwright/", "teamwright-"))] == []
+
+    constraints = tmp_path / "constraints.txt"
+    project = tomllib.loads((root / "pyproject.toml").read_text())
+    constraints.write_text("\n".join(project["tool"]["uv"]["constraint-dependencies"]))
+    run("uv", "venv", "--quiet", "--python", sys.executable, tmp_path / "empty")
+    python = tmp_path / "empty" / "bin" / "python"
+    run("uv", "pip", "install", "--quiet", "--python", python, "--constraint", constraints, wheel)
+
+    deploy = tmp_path / "empty" / "bin" / "deploy"
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "team.yaml").write_text(JOB)
+    assert run(deploy, "--version") == f"teamwright {project['project']['version']}\n"
+    assert (
+        run(tmp_path / "empty" / "bin" / "teamwright", "--version") == f"teamwright {project['project']['version']}\n"
+    )
+    try:
+        started = json.loads(run(deploy, "start", "team.yaml", "--json", folder=elsewhere))
+        assert started["status"] == "running"
+        assert json.loads(run(deploy, "query", "team", "hi", "--json", folder=elsewhere))["status"] == "ok"
+        assert json.loads(run(deploy, "trace", "show", "--json", folder=elsewhere))["complete"] is True
+    finally:
+        run(deploy, "stop", "--all", folder=elsewhere)
