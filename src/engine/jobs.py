@@ -98,9 +98,7 @@ class Jobs:
             if found.phase == "stopping":
                 await self.stop_job(found)
             elif found.phase == "starting":
-                raise EngineError(
-                    f"job {plan.job} is being started already", status=409, hint=f"deploy ps {plan.job}"
-                )
+                raise EngineError(f"job {plan.job} is being started already", status=409, hint=f"deploy ps {plan.job}")
             elif not _same(found.plan, plan):
                 raise EngineError(
                     f"job {plan.job} is running, and its file has changed since",

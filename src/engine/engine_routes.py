@@ -1,0 +1,110 @@
+"""/livez, /readyz, /engine, /tokens: the engine about itself, and tokens for people."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from teamwright.engine.auth import Gate
+from teamwright.engine.records import TokenRow
+from teamwright.engine.state import EngineState
+from teamwright.engine.targets import find_job
+from teamwright.errors import EngineError, UserError
+from teamwright.safety.tokens import ANY_AUDIENCE, Issuer, unverified
+
+#: Seconds a person's token is good for when nothing else is said, and at most.
+TOKEN_TTL, LONGEST_TTL = 86_400.0, 366 * 86_400.0
+
+
+def routes(
+    state: EngineState,
+    gate: Gate,
+    issuer: Issuer,
+    *,
+    status: Callable[[], Mapping[str, Any]],
+    stop: Callable[[], Awaitable[None]],
+    restart: Callable[[], None],
+) -> list[Route]:
+    """`status` is the JSON of GET /engine; `stop` ends all jobs and everything; `restart` replaces this engine."""
+
+    async def alive(request: Request) -> Response:
+        return PlainTextResponse("ok")
+
+    async def show(request: Request) -> Response:
+        gate.operator(request)
+        return JSONResponse(dict(status()))
+
+    async def end(request: Request) -> Response:
+        gate.operator(request)
+        data = await _json(request)
+        if (active := [job.name for job in state.active()]) and data.get("force") is not True:
+            raise EngineError(
+                f"{len(active)} job{'s' if len(active) > 1 else ''} still running: {', '.join(active)}",
+                status=409,
+                hint="deploy stop --all, or --force",
+            )
+        await stop()
+        return JSONResponse({"stopping": True})
+
+    async def replace(request: Request) -> Response:
+        gate.operator(request)
+        restart()
+        return JSONResponse({"restarting": True})
+
+    async def token(request: Request) -> Response:
+        gate.operator(request)
+        return JSONResponse(await _token(await _json(request), state, issuer), status_code=201)
+
+    return [
+        Route("/livez", alive, methods=["GET"]),
+        Route("/readyz", alive, methods=["GET"]),
+        Route("/engine", show, methods=["GET"]),
+        Route("/engine/stop", end, methods=["POST"]),
+        Route("/engine/restart", replace, methods=["POST"]),
+        Route("/tokens", token, methods=["POST"]),
+    ]
+
+
+async def _token(data: Mapping[str, Any], state: EngineState, issuer: Issuer) -> dict[str, Any]:
+    """A token for a person: for one job's front door, or an operator's for everything."""
+    job, ttl = data.get("job"), data.get("ttl")
+    subject = data.get("subject") or "user"
+    if ttl is None:
+        ttl = TOKEN_TTL
+    if not isinstance(ttl, int | float) or not 0 < ttl <= LONGEST_TTL:
+        raise UserError(f"ttl is a number of seconds up to {LONGEST_TTL:g}")
+    if not isinstance(subject, str) or "/" in subject or len(subject) > 200:
+        raise UserError("a subject is a person's name, without slashes")
+    if job is not None:
+        if not isinstance(job, str):
+            raise UserError("job is a name")
+        find_job(job, state.jobs)
+    role, audience = ("user", job) if job is not None else ("operator", ANY_AUDIENCE)
+    token = issuer.mint(subject, audience, job=job, role="user" if job is not None else "operator", ttl=float(ttl))
+    claims = unverified(token)
+    await state.add_token(TokenRow(claims.jti, subject, audience, role, job, claims.iat, claims.exp))
+    return {
+        "token": token,
+        "id": claims.jti,
+        "subject": subject,
+        "role": role,
+        "job": job,
+        "created_at": time.time(),
+        "expires_at": claims.exp,
+    }
+
+
+async def _json(request: Request) -> dict[str, Any]:
+    body = await request.body()
+    try:
+        found = await request.json() if body else {}
+    except ValueError:
+        raise UserError("the body is not JSON") from None
+    if not isinstance(found, dict):
+        raise UserError("the body is not a JSON object")
+    return found

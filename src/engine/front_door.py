@@ -1,0 +1,278 @@
+"""`/a2a/{job}[/{agent}]`: the one way in for whoever asks from outside; a byte-streaming proxy to the agents.
+
+Each SendMessage or SendStreamingMessage is one query: one root span, one row, one run. Everything else passes as it is.
+The agent's answer is read while it passes; its last piece leaves only after the root span has ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from teamwright.engine import rpc
+from teamwright.engine.auth import Gate
+from teamwright.engine.follow import Followers
+from teamwright.engine.frames import Reading, Splitter, event, payload, seal
+from teamwright.engine.query import Admitted, admit
+from teamwright.engine.records import AgentRecord, JobRecord
+from teamwright.engine.relay import Head, Relay
+from teamwright.engine.state import EngineState
+from teamwright.engine.targets import find_agent, find_job
+from teamwright.engine.upstream import Upstream
+from teamwright.errors import EngineError, PeerError, UserError
+from teamwright.safety.tokens import Claims
+from teamwright.tracing.tracer import Tracer
+
+log = logging.getLogger("teamwright.engine")
+
+#: Bytes of one call; files travel in it.
+BODY_LIMIT = 64 << 20
+_SSE = "text/event-stream"
+_JSON = "application/json"
+_OPEN = frozenset(["running"])
+#: Headers of a client that the agent gets to see.
+_PASSED_HEADERS = ("a2a-version", "a2a-extensions", "accept", "last-event-id")
+_CARD = "/.well-known/agent-card.json"
+
+
+class FrontDoor:
+    """The routes, and the tasks that read agents' answers whether or not the client is still there."""
+
+    def __init__(
+        self,
+        state: EngineState,
+        gate: Gate,
+        upstream: Upstream,
+        followers: Followers,
+        tracer: Callable[[JobRecord], Tracer],
+        engine_url: str,
+    ) -> None:
+        self._state = state
+        self._gate = gate
+        self._upstream = upstream
+        self._followers = followers
+        self._tracer = tracer
+        self._url = engine_url
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def routes(self) -> list[Route]:
+        """Everything below /a2a."""
+        found = []
+        for path in ("/a2a/{job}", "/a2a/{job}/{agent}"):
+            found += [Route(path + _CARD, self.card), Route(path, self.call, methods=["POST"])]
+        return [*found[0::2], *found[1::2]]
+
+    async def aclose(self) -> None:
+        """Let go of the answers that are still being read; the next engine finds their queries again."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # --- cards ------------------------------------------------------------------------------------
+
+    async def card(self, request: Request) -> Response:
+        """The agent's public card, with this address in place of its own."""
+        job, agent = self._find(request)
+        try:
+            card = json.loads(await self._upstream.card(agent))
+        except PeerError as error:
+            raise EngineError(error.message, status=503, hint=f"deploy ps {job.name}") from None
+        url = f"{self._url}{request.url.path.removesuffix(_CARD)}"
+        card["supportedInterfaces"] = [{"url": url, "protocolBinding": "JSONRPC", "protocolVersion": "1.0"}]
+        card.pop("signatures", None)  # they were made for the agent's own address
+        return JSONResponse(card)
+
+    # --- calls ------------------------------------------------------------------------------------
+
+    async def call(self, request: Request) -> Response:
+        """One JSON-RPC call."""
+        claims = self._gate.front_door(request, request.path_params["job"])
+        job, agent = self._find(request)
+        try:
+            call = rpc.parse(await _body(request))
+            if job.phase not in _OPEN:
+                raise rpc.RpcError(
+                    rpc.INTERNAL, f"job {job.name} is {job.phase}", id=call.id, reason="JOB_NOT_RUNNING", job=job.name
+                )
+            headers = {name: request.headers[name] for name in _PASSED_HEADERS if name in request.headers}
+            if call.method not in rpc.QUERIES:
+                return await self._respond(self._pass(agent, call, headers, claims))
+            _check(call)
+            admitted = admit(
+                job, agent, call.params, request.headers, claims, tracer=self._tracer(job), state=self._state
+            )
+            admitted.headers.update({**headers, **admitted.headers})
+            return await self._respond(self._ask(agent, call, admitted, claims))
+        except rpc.RpcError as error:
+            return JSONResponse(error.to_dict())
+
+    def _find(self, request: Request) -> tuple[JobRecord, AgentRecord]:
+        job = find_job(request.path_params["job"], self._state.jobs)
+        return job, find_agent(job, request.path_params.get("agent") or job.plan.entry_point)
+
+    async def _respond(self, work: Callable[[Relay], Any]) -> Response:
+        """Run `work` in a task of its own and answer with what it sends."""
+        relay = Relay()
+        task = asyncio.create_task(work(relay))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        head = await relay.head()
+        if head.body is not None:
+            return Response(head.body, head.status, media_type=head.media_type)
+        return StreamingResponse(
+            relay.chunks(), head.status, media_type=head.media_type, headers={"cache-control": "no-store"}
+        )
+
+    def _pass(self, agent: AgentRecord, call: rpc.Call, headers: Mapping[str, str], claims: Claims) -> Any:
+        """A call that is no query: bytes through."""
+
+        async def work(relay: Relay) -> None:
+            body = rpc.encode({"jsonrpc": "2.0", "id": call.id, "method": call.method, "params": call.params})
+            try:
+                async with self._upstream.post(agent, body, headers, caller=claims.sub) as response:
+                    media = response.headers.get("content-type", _JSON)
+                    if not media.startswith(_SSE):
+                        relay.begin(Head(media, await response.aread(), response.status_code))
+                        return
+                    relay.begin(Head(media, status=response.status_code))
+                    async for chunk in response.aiter_raw():
+                        await relay.send(chunk)
+            except PeerError as error:
+                await _break(relay, _peer_error(error, call, agent))
+            finally:
+                _finish(relay, call)
+
+        return work
+
+    def _ask(self, agent: AgentRecord, call: rpc.Call, admitted: Admitted, claims: Claims) -> Any:
+        """A query."""
+        query = admitted.query
+
+        async def work(relay: Relay) -> None:
+            body = rpc.encode({"jsonrpc": "2.0", "id": call.id, "method": call.method, "params": admitted.params})
+            try:
+                await self._state.open_task(query.row)
+                async with self._upstream.post(agent, body, admitted.headers, caller=claims.sub) as response:
+                    media = response.headers.get("content-type", _JSON)
+                    if response.status_code != 200:
+                        raise _refusal(agent, response.status_code, await response.aread())
+                    if media.startswith(_SSE):
+                        relay.begin(Head(media))
+                        await self._stream(response, relay, admitted)
+                    else:
+                        relay.begin(Head(_JSON, self._whole(await response.aread(), admitted, agent)))
+            except PeerError as error:
+                if not query.ended:
+                    query.end(error=error.message, reason=error.reason)
+                    row = query.row
+                    await _break(relay, _peer_error(error, call, agent, trace_id=row.trace_id, run_id=row.run_id))
+            except asyncio.CancelledError:
+                # The engine ends, the query does not: its root stays open for the next engine.
+                query.ended = True
+                raise
+            except Exception as error:
+                query.end(error=f"{type(error).__name__}: {error}", reason="bug")
+                raise
+            finally:
+                _finish(relay, call)
+
+        return work
+
+    async def _stream(self, response: Any, relay: Relay, admitted: Admitted) -> None:
+        query = admitted.query
+        splitter = Splitter()
+        async for chunk in response.aiter_raw():
+            for frame in splitter.feed(chunk):
+                reply = payload(frame)
+                if reply is not None and not query.ended:
+                    query.read(reply)
+                    if query.reading.over and not _snapshot(reply, query.reading):
+                        query.end()
+                        seal(reply, query.values)
+                        await relay.send(event(rpc.encode(reply), "error" if "error" in reply else None))
+                        continue
+                await relay.send(frame)
+        if splitter.rest:
+            await relay.send(splitter.rest)
+        if not query.ended:
+            raise PeerError(f"agent {query.row.agent} broke its answer off", reason="process_lost")
+
+    def _whole(self, body: bytes, admitted: Admitted, agent: AgentRecord) -> bytes:
+        query = admitted.query
+        try:
+            reply = json.loads(body)
+            query.read(reply)
+        except (ValueError, AttributeError, TypeError):
+            raise PeerError(
+                f"agent {agent.agent} answered with something that is not A2A", reason="bad_answer"
+            ) from None
+        if query.reading.over:
+            query.end()
+        elif query.reading.task_id is None:
+            raise PeerError(f"agent {agent.agent} answered with neither task nor message", reason="bad_answer")
+        else:
+            self._followers.follow(query)  # asked not to wait: the work goes on, and so does the trace
+        seal(reply, query.values)
+        return rpc.encode(reply)
+
+
+def _check(call: rpc.Call) -> None:
+    message = call.params.get("message")
+    if not isinstance(message, dict) or not isinstance(message.get("parts"), list) or not message["parts"]:
+        raise rpc.RpcError(rpc.INVALID_PARAMS, "params.message needs parts", id=call.id)
+    for key in ("contextId", "taskId"):
+        if not isinstance(message.get(key, ""), str):
+            raise rpc.RpcError(rpc.INVALID_PARAMS, f"params.message.{key} must be a text", id=call.id)
+    if not isinstance(message.get("metadata") or {}, dict):
+        raise rpc.RpcError(rpc.INVALID_PARAMS, "params.message.metadata must be an object", id=call.id)
+
+
+async def _body(request: Request) -> bytes:
+    parts, size = [], 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > BODY_LIMIT:
+            raise UserError(f"the call is larger than {BODY_LIMIT >> 20} MiB")
+        parts.append(chunk)
+    return b"".join(parts)
+
+
+def _snapshot(reply: Mapping[str, Any], reading: Reading) -> bool:
+    """Whether a reply only shows the task as it stood when the stream began, waiting for this very message."""
+    return reading.waiting and "task" in (reply.get("result") or ())
+
+
+def _refusal(agent: AgentRecord, status: int, body: bytes) -> PeerError:
+    try:
+        message = json.loads(body)["error"]["message"]
+    except (ValueError, LookupError, TypeError):
+        message = f"HTTP {status}"
+    return PeerError(f"agent {agent.agent} refused the call: {message}", reason="refused")
+
+
+def _peer_error(error: PeerError, call: rpc.Call, agent: AgentRecord, **details: str) -> rpc.RpcError:
+    found = rpc.RpcError(
+        rpc.INTERNAL, error.message, id=call.id, reason=error.reason.upper(), agent=agent.id, **details
+    )
+    found.details["reason"] = error.reason
+    return found
+
+
+async def _break(relay: Relay, error: rpc.RpcError) -> None:
+    """Tell the client that it ends here, in whatever form its answer has begun."""
+    if relay.begun:
+        await relay.send(event(error.encode(), "error"))
+    else:
+        relay.begin(Head(_JSON, error.encode()))
+
+
+def _finish(relay: Relay, call: rpc.Call) -> None:
+    relay.begin(Head(_JSON, rpc.RpcError(rpc.INTERNAL, "the engine could not pass the call on", id=call.id).encode()))
+    relay.end()

@@ -1,0 +1,150 @@
+"""/jobs, /stop, /restart: the lines of a start go out as they happen, one JSON object each."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from teamwright.engine.answers import error_body
+from teamwright.engine.auth import Gate
+from teamwright.engine.jobs import Jobs
+from teamwright.engine.secret_store import Secrets
+from teamwright.engine.targets import ALL, find_job
+from teamwright.errors import TeamwrightError, UserError
+from teamwright.jobs.deployer import Progress
+from teamwright.jobs.plan import Plan
+
+log = logging.getLogger("teamwright.engine")
+
+Work = Callable[[Progress], Awaitable[dict[str, Any]]]
+
+
+def routes(jobs: Jobs, gate: Gate, all_stopped: Callable[[], None]) -> list[Route]:
+    """`all_stopped` is called after everything was asked to stop and has stopped."""
+    running: set[asyncio.Task[Any]] = set()
+
+    async def start(request: Request) -> Response:
+        gate.operator(request)
+        plan, secrets = _plan(await _json(request))
+        return _lines(lambda progress: jobs.start(plan, secrets, progress), running)
+
+    async def restart(request: Request) -> Response:
+        gate.operator(request)
+        data = await _json(request)
+        if "plan" in data:
+            plan, secrets = _plan(data)
+            return _lines(lambda progress: jobs.restart(plan, secrets, progress), running)
+        targets = _targets(data)
+        return _lines(lambda progress: jobs.restart_targets(targets, progress), running)
+
+    async def stop(request: Request) -> Response:
+        gate.operator(request)
+        targets = _targets(await _json(request))
+        views = await jobs.stop(targets)
+        if ALL in targets:
+            all_stopped()
+        return JSONResponse({"jobs": views})
+
+    async def listing(request: Request) -> Response:
+        gate.operator(request)
+        return JSONResponse({"jobs": [jobs.view(job) for job in jobs.state.jobs.values()]})
+
+    async def get(request: Request) -> Response:
+        gate.operator(request)
+        return JSONResponse(jobs.view(find_job(request.path_params["job"], jobs.state.jobs)))
+
+    async def plan(request: Request) -> Response:
+        gate.operator(request)
+        return JSONResponse(find_job(request.path_params["job"], jobs.state.jobs).plan.to_dict())
+
+    return [
+        Route("/jobs", start, methods=["POST"]),
+        Route("/jobs", listing, methods=["GET"]),
+        Route("/jobs/{job}", get, methods=["GET"]),
+        Route("/jobs/{job}/plan", plan, methods=["GET"]),
+        Route("/stop", stop, methods=["POST"]),
+        Route("/restart", restart, methods=["POST"]),
+    ]
+
+
+def _lines(work: Work, running: set[asyncio.Task[Any]]) -> Response:
+    return StreamingResponse(_stream(work, running), media_type="application/x-ndjson")
+
+
+async def _stream(work: Work, running: set[asyncio.Task[Any]]) -> AsyncIterator[bytes]:
+    """What `work` reports, then its outcome. A client that goes before the end cancels it."""
+    queue: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
+    task = asyncio.ensure_future(work(queue.put_nowait))
+    running.add(task)
+    task.add_done_callback(running.discard)
+    task.add_done_callback(lambda _: queue.put_nowait(None))
+    try:
+        while (line := await queue.get()) is not None:
+            yield _line(line)
+        yield _line(_outcome(task))
+    finally:
+        # Not awaited here: the undoing must not hang on a connection that is gone.
+        task.cancel()
+
+
+def _outcome(task: asyncio.Task[dict[str, Any]]) -> dict[str, Any]:
+    if task.cancelled():
+        return {
+            "event": "failed",
+            "error": {
+                "message": "the start was interrupted: somebody stopped the job",
+                "type": "StartFailed",
+                "hint": None,
+                "tail": [],
+                "agent": None,
+                "status": 409,
+            },
+        }
+    error = task.exception()
+    if error is None:
+        return task.result()
+    if not isinstance(error, TeamwrightError):
+        log.error("a start failed", exc_info=error)
+    return {"event": "failed", "error": error_body(error)}
+
+
+def _line(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode() + b"\n"
+
+
+async def _json(request: Request) -> dict[str, Any]:
+    try:
+        found = await request.json()
+    except ValueError:
+        raise UserError("the body is not JSON") from None
+    if not isinstance(found, dict):
+        raise UserError("the body is not a JSON object")
+    return found
+
+
+def _plan(data: Mapping[str, Any]) -> tuple[Plan, Secrets]:
+    try:
+        plan = Plan.from_dict(data["plan"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"this is not a plan: {error}") from None
+    secrets = data.get("secrets") or {}
+    if not isinstance(secrets, dict) or not all(
+        isinstance(names, dict) and all(isinstance(value, str) for value in names.values())
+        for names in secrets.values()
+    ):
+        raise UserError("secrets are texts by agent and name")
+    return plan, secrets
+
+
+def _targets(data: Mapping[str, Any]) -> list[str]:
+    found = data.get("targets")
+    if not isinstance(found, list) or not found or not all(isinstance(target, str) for target in found):
+        raise UserError("targets is a list of JOB, JOB/AGENT, JOB/@GROUP or *")
+    return found

@@ -1,0 +1,202 @@
+"""One query on its way through the front door: its root span, its row, and how it ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+from uuid import uuid4
+
+from teamwright.backends.api import Usage
+from teamwright.engine.frames import Reading
+from teamwright.engine.records import AgentRecord, JobRecord, RunRow, TaskRow
+from teamwright.engine.state import EngineState
+from teamwright.safety.tokens import Claims
+from teamwright.tracing import vocabulary as v
+from teamwright.tracing.propagation import RUN_EXT, USAGE_EXT, extract, inject
+from teamwright.tracing.runs import RunContext, RunId
+from teamwright.tracing.spans import QuerySpan
+from teamwright.tracing.tracer import Tracer
+
+#: The keys under which `query` prints usage.
+USAGE_KEYS = ("input_tokens", "output_tokens", "cost_usd", "tool_calls")
+_TEXT_LIMIT = 512
+_LABELS_LIMIT = 64
+
+
+class Root(Protocol):
+    """A root span that is still open."""
+
+    def end(self, reading: Reading, error: str | None, reason: str | None) -> None: ...
+
+
+@dataclass(slots=True)
+class LiveRoot:
+    """The root of a query that this engine has let in."""
+
+    span: QuerySpan
+
+    def end(self, reading: Reading, error: str | None, reason: str | None) -> None:
+        self.span.set({v.TASK_ID: reading.task_id, v.CONTEXT_ID: reading.context_id})
+        self.span.answer(reading.answer, state=reading.state, usage=reading.usage)
+        if error is not None:
+            self.span.fail(error, reason=reason)
+        self.span.end()
+
+
+class Query:
+    """A query that runs. `end` may be called more than once; the first one counts."""
+
+    def __init__(self, row: TaskRow, root: Root, state: EngineState) -> None:
+        self.row = row
+        self.reading = Reading(task_id=row.task_id, context_id=row.context_id)
+        self._root = root
+        self._state = state
+        self.ended = False
+
+    def read(self, reply: Mapping[str, Any]) -> None:
+        """Take note of a reply of the agent; the task's id goes into the database once it is known."""
+        self.reading.take(reply)
+        found = self.reading
+        if found.task_id != self.row.task_id or found.context_id != self.row.context_id:
+            self.row = replace(self.row, task_id=found.task_id, context_id=found.context_id)
+            if not self.ended:
+                self._state.update_task(self.row)
+
+    def end(self, *, error: str | None = None, reason: str | None = None, status: str | None = None) -> None:
+        """The answer is whole, or there will be none: end the root span and write the run down."""
+        if self.ended:
+            return
+        self.ended = True
+        found = self.reading
+        error = error or found.failure
+        if error is not None and reason is None:
+            reason = found.state or "error"
+        self._root.end(found, error, reason)
+        self._state.end_task(
+            RunRow(
+                self.row,
+                status=status or ("error" if error is not None else "ok"),
+                state=found.state or "failed",
+                ended_ns=time.time_ns(),
+                usage=usage_view(found.usage),
+            )
+        )
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """What goes back in the metadata of the last word, beside the agent's own usage."""
+        usage = self.reading.usage
+        counts: dict[str, Any] = {
+            "input_tokens": usage.input_tokens,
+            "output_tokens": usage.output_tokens,
+            "model_calls": usage.model_calls,
+            "tool_calls": usage.tool_calls,
+            "peer_calls": usage.peer_calls,
+        }
+        if usage.cost_usd is not None:
+            counts["cost_usd"] = usage.cost_usd
+        return {**counts, "run_id": self.row.run_id, "trace_id": self.row.trace_id}
+
+
+def usage_view(usage: Usage) -> dict[str, Any]:
+    """Usage as `query` prints it."""
+    return {key: getattr(usage, key) for key in USAGE_KEYS}
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A query with the call that goes to the agent."""
+
+    query: Query
+    params: dict[str, Any]
+    headers: dict[str, str]
+
+
+def admit(
+    job: JobRecord,
+    agent: AgentRecord,
+    params: Mapping[str, Any],
+    headers: Mapping[str, str],
+    claims: Claims,
+    *,
+    tracer: Tracer,
+    state: EngineState,
+    new_id: Callable[[], str] = lambda: str(uuid4()),
+) -> Admitted:
+    """Open a query: root span, run, and the message as the agent gets it, trace context and run within.
+
+    The caller's own trace is continued: it has shown a valid token.
+    """
+    message = dict(params["message"])
+    metadata = dict(message.get("metadata") or {})
+    text = _text(message.get("parts"))
+    if not message.get("contextId") and not message.get("taskId"):
+        # Ours rather than the agent's, so that a query can be found again before its task is known.
+        message["contextId"] = new_id()
+    context = message.get("contextId")
+    user, labels = _told(metadata, claims)
+    parent = extract(headers, metadata)
+    entry_limits = job.plan.agent(agent.agent).limits
+    run = RunContext(
+        run_id=RunId.generate(),
+        job=job.name,
+        agent=agent.agent,
+        session=context,
+        user=user,
+        labels=labels,
+        peer_calls_left=entry_limits.peer_calls,
+    )
+    started = time.time_ns()
+    span = tracer.query(
+        job.name,
+        text=text,
+        user=user,
+        session=context,
+        labels=labels,
+        revision=job.plan.revision,
+        run=run,
+        parent=parent,
+        start_ns=started,
+        attributes={v.AGENT: agent.agent, v.TASK_ID: message.get("taskId")},
+    )
+    outgoing: dict[str, str] = {}
+    metadata.pop(USAGE_EXT, None)
+    inject(span, outgoing, metadata, run=replace(run, trace_id=span.trace_id))
+    message["metadata"] = metadata
+    row = TaskRow(
+        span_id=span.span_id,
+        trace_id=span.trace_id,
+        run_id=run.run_id,
+        job=job.name,
+        agent=agent.agent,
+        started_ns=started,
+        parent_id=parent.span_id if parent else None,
+        task_id=message.get("taskId"),
+        context_id=context,
+        query=text if job.plan.content == "full" else "",
+        user=user,
+        labels=labels,
+        revision=job.plan.revision,
+    )
+    return Admitted(Query(row, LiveRoot(span), state), {**params, "message": message}, outgoing)
+
+
+def _told(metadata: Mapping[str, Any], claims: Claims) -> tuple[str | None, dict[str, str]]:
+    """Who asks, and labels: what a client may say about its query. Only an operator speaks for others."""
+    found = metadata.get(RUN_EXT)
+    told: Mapping[str, Any] = found if isinstance(found, Mapping) else {}
+    said = told.get("user")
+    user: str | None = claims.sub
+    if claims.role == "operator":
+        user = said[:_TEXT_LIMIT] if isinstance(said, str) and said else None
+    labels = told.get("labels")
+    pairs = list(labels.items())[:_LABELS_LIMIT] if isinstance(labels, Mapping) else []
+    return user, {str(key)[:_TEXT_LIMIT]: str(value)[:_TEXT_LIMIT] for key, value in pairs}
+
+
+def _text(parts: Any) -> str:
+    if not isinstance(parts, list):
+        return ""
+    return "\n".join(str(part["text"]) for part in parts if isinstance(part, Mapping) and part.get("text"))

@@ -1,0 +1,114 @@
+"""The engine's part of tracing: the store, its own spool and tracers, the spools of processes that have ended."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Collection
+
+from teamwright.engine.records import JobRecord
+from teamwright.home import Home
+from teamwright.tracing.content import Content
+from teamwright.tracing.exporter import LocalShipper
+from teamwright.tracing.spool import Spool, SpoolName, spools
+from teamwright.tracing.store import SpanStore
+from teamwright.tracing.trace_file import TraceFiles
+from teamwright.tracing.tracer import Tracer
+
+log = logging.getLogger("teamwright.engine")
+
+SERVICE = "engine"
+#: Seconds that the last spans may take to the store when the engine ends; what is left stays in the spool.
+_LAST_SPANS = 2.0
+
+
+class Spans:
+    """Everything about spans that the engine owns. Build it in the engine's loop, then `start()`."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self.incarnation = secrets.token_hex(4)
+        self.store = SpanStore(home.spans_db)
+        self._spool = Spool.create(home.spool_dir, "", SERVICE, self.incarnation)
+        self._shipper = LocalShipper(self._spool, self.store)
+        self._files = TraceFiles(self.store, home.trace_file)
+        self._tracers: dict[tuple[Content, bool], Tracer] = {}
+        self._burials: asyncio.Queue[tuple[SpoolName, str]] = asyncio.Queue()
+        self._grave: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to ship, bury and write trace files."""
+        self._shipper.start()
+        self._files.start()
+        self._grave = asyncio.create_task(self._bury(), name="burials")
+
+    async def aclose(self) -> None:
+        """Ship what is there and close the store; what doesn't get there in time waits in the spools."""
+        if self._grave is not None:
+            self._grave.cancel()
+            await asyncio.gather(self._grave, return_exceptions=True)
+        await self._shipper.aclose(_LAST_SPANS)
+        await self._files.aclose()
+        self._spool.close(remove=True)
+        self.store.close()
+
+    def tracer(self, job: JobRecord) -> Tracer:
+        """What the engine's own spans of a job are made with."""
+        key = (job.plan.content, job.plan.tracing)
+        tracer = self._tracers.get(key)
+        if tracer is None:
+            content, enabled = key
+            tracer = Tracer(SERVICE, None, self.incarnation, self._spool, content=content, enabled=enabled)
+            tracer.processor.on_activity = self._shipper.wake
+            self._tracers[key] = tracer
+        return tracer
+
+    def died(self, job: str, agent: str, incarnation: str, reason: str) -> None:
+        """A process has ended: its spool goes into the store, its open spans are closed."""
+        self._burials.put_nowait((SpoolName(job, agent, incarnation), reason))
+
+    async def drain(self) -> int:
+        """Take in everything that lies in any spool now; how many records that were."""
+        await self._shipper.flush()
+        drained = await asyncio.to_thread(
+            self.store.drain, self._home.spool_dir, which=lambda name: not self._own(name)
+        )
+        return drained.records
+
+    async def tidy(self, living: Collection[SpoolName], *, keep_open: bool) -> None:
+        """Take in the spools that ended processes have left; those of `living` ones stay.
+
+        `keep_open` leaves the open spans of former engines alone: their queries may still be followed.
+        """
+        for _, name in await asyncio.to_thread(spools, self._home.spool_dir):
+            if self._own(name) or name in living:
+                continue
+            if keep_open and self._engine(name):
+                await asyncio.to_thread(self._empty, name)
+            else:
+                self.died(name.namespace, name.service, name.incarnation, "process_lost")
+
+    async def close_former(self) -> None:
+        """Close what former engines have left open."""
+        for name in await asyncio.to_thread(self.store.open_processes):
+            if self._engine(name) and not self._own(name):
+                await asyncio.wrap_future(self.store.close_open(name))
+
+    def _empty(self, name: SpoolName) -> None:
+        self.store.drain(self._home.spool_dir, which=lambda other: other == name, remove=True)
+
+    def _own(self, name: SpoolName) -> bool:
+        return self._engine(name) and name.incarnation == self.incarnation
+
+    @staticmethod
+    def _engine(name: SpoolName) -> bool:
+        return name.service == SERVICE and not name.namespace
+
+    async def _bury(self) -> None:
+        while True:
+            name, reason = await self._burials.get()
+            try:
+                await asyncio.to_thread(self.store.bury, self._home.spool_dir, name, reason)
+            except Exception:
+                log.exception("the spool of %s could not be taken in", name.text)
