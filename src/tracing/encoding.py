@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import DecodeError
+from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, InstrumentationScope, KeyValue, KeyValueList
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status, TracesData
@@ -37,7 +38,6 @@ class Encoder:
         """One ended span; with `started` one that still runs (its end is 0)."""
         context, parent, status = span.context, span.parent, span.status
         assert context is not None
-        attributes = span._attributes or {}  # the public property wraps them in a proxy each time
         start = span.start_time or 0
         message = Span(
             trace_id=context.trace_id.to_bytes(16, "big"),
@@ -54,15 +54,15 @@ class Encoder:
             message.parent_span_id = parent.span_id.to_bytes(8, "big")
         if context.trace_state:
             message.trace_state = context.trace_state.to_header()
-        self._attributes(message.attributes, attributes)
+        self._attributes(message.attributes, span._attributes)  # the public one is a proxy each time
         for event in span.events:
             item = message.events.add(time_unix_nano=event.timestamp, name=event.name)
-            self._attributes(item.attributes, event.attributes or {})
+            self._attributes(item.attributes, event.attributes)
         for link in span.links:
             other = message.links.add(
                 trace_id=link.context.trace_id.to_bytes(16, "big"), span_id=link.context.span_id.to_bytes(8, "big")
             )
-            self._attributes(other.attributes, link.attributes or {})
+            self._attributes(other.attributes, link.attributes)
         if status.status_code.value:
             # 1 = ok, 2 = error in both
             text = (status.description or "")[:_DESCRIPTION_LIMIT]
@@ -98,28 +98,32 @@ class Encoder:
         scoped = head + _field(0x12, span)
         return _field(0x0A, self._resource + _field(0x12, scoped))
 
-    def _attributes(self, target: Any, attributes: Mapping[str, Any]) -> None:
+    def _attributes(self, target: Any, attributes: Mapping[str, Any] | None) -> None:
+        if not attributes:
+            return
+        if isinstance(attributes, BoundedAttributes):
+            # A span that still runs may get more in another thread; and the SDK's own items() is slow.
+            attributes = attributes.copy()
         policy = self._policy
         for key, value in attributes.items():
             if policy is not None:
                 value = policy(key, value)
                 if value is None:
                     continue
-            kind = type(value)
-            if kind is str:
-                item = target.add(key=key).value
-                try:
-                    item.string_value = value
-                except UnicodeEncodeError:  # half a surrogate pair: some JSON has them
-                    item.string_value = value.encode(errors="replace").decode()
-            elif kind is bool:
-                target.add(key=key).value.bool_value = value
-            elif kind is int:
-                target.add(key=key).value.int_value = value
-            elif kind is float:
-                target.add(key=key).value.double_value = value
-            else:
-                target.add(key=key).value.CopyFrom(any_value(value))
+            kind, place = type(value), target.add(key=key).value
+            try:
+                if kind is str:
+                    place.string_value = value
+                elif kind is bool:
+                    place.bool_value = value
+                elif kind is int:
+                    place.int_value = value
+                elif kind is float:
+                    place.double_value = value
+                else:
+                    place.CopyFrom(any_value(value))
+            except ValueError:  # half a surrogate pair, an integer of over 64 bits
+                place.CopyFrom(any_value(value))
 
 
 def encoded_span_id(payload: bytes) -> int | None:

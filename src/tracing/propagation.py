@@ -84,7 +84,10 @@ def extract(headers: Mapping[str, str], metadata: Mapping[str, Any] | None = Non
     """The trace context of an incoming message: the header's, else the metadata's, else None."""
     found = parse_traceparent(_header(headers, "traceparent"), _header(headers, "tracestate"))
     if found is None and metadata is not None:
-        inner = _mapping(metadata.get(TRACE_EXT) if TRACE_EXT in metadata else None)
+        try:
+            inner = _mapping(metadata[TRACE_EXT])
+        except (KeyError, ValueError):  # protobuf's Struct has no get()
+            return None
         found = parse_traceparent(inner.get("traceparent"), inner.get("tracestate"))
     return found
 

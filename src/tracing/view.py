@@ -46,15 +46,12 @@ def complete(summary: Mapping[str, Any], spans: list[dict[str, Any]]) -> bool:
 
 def _missing(summary: Mapping[str, Any], spans: list[dict[str, Any]]) -> dict[str, int]:
     """`open`: still run; `lost`: their process died; `dropped`: a full disk; `orphans`: spans without parents."""
-    known = {span["span_id"] for span in spans}
+    known = {None} | {span["span_id"] for span in spans}
     return {
         "open": summary["open"],
         "lost": summary["synthetic"],
         "dropped": summary["dropped"],
-        "orphans": sum(
-            span["parent_id"] is not None and span["parent_id"] not in known and not span["attributes"].get(ENTRY)
-            for span in spans
-        ),
+        "orphans": sum(span["parent_id"] not in known and ENTRY not in span["attributes"] for span in spans),
     }
 
 

@@ -1,0 +1,95 @@
+"""What the tests of tracing share: tracers that raise, decoded spans, a store, and a real collector."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+from starlette.applications import Starlette
+
+from teamwright.tracing.collector import routes
+from teamwright.tracing.spool import Spool
+from teamwright.tracing.store import SpanStore
+from teamwright.tracing.testing import Spans
+from teamwright.tracing.tracer import Tracer
+
+
+@pytest.fixture
+def spans() -> Spans:
+    return Spans()
+
+
+@pytest.fixture
+def tracer(spans: Spans) -> Tracer:
+    return Tracer("lead", "team", "i1", spans, name="Lead", strict=True)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[SpanStore]:
+    store = SpanStore(tmp_path / "spans.db")
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def spool_dir(tmp_path: Path) -> Path:
+    return tmp_path / "spool"
+
+
+@pytest.fixture
+def make_tracer(spool_dir: Path) -> Iterator[Callable[..., tuple[Tracer, Spool]]]:
+    """A tracer over a spool, as a process has it: service, namespace, incarnation."""
+    made: list[Spool] = []
+    numbers = itertools.count(1)
+
+    def make(service: str = "lead", job: str = "team", incarnation: str | None = None) -> tuple[Tracer, Spool]:
+        incarnation = incarnation or f"i{next(numbers)}"
+        spool = Spool.create(spool_dir, job, service, incarnation)
+        made.append(spool)
+        return Tracer(service, job, incarnation, spool, strict=True), spool
+
+    yield make
+    for spool in made:
+        spool.close()
+
+
+@asynccontextmanager
+async def _serve(store: SpanStore, sock: socket.socket, **options: Any) -> AsyncIterator[str]:
+    """A collector on that listening socket, until the block ends."""
+    app = Starlette(routes=routes(store, **options))
+    config = uvicorn.Config(app, log_config=None, lifespan="off", timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
+    # Its own signal handling belongs to a main program.
+    task = asyncio.create_task(server._serve([sock]))
+    try:
+        yield f"http://127.0.0.1:{sock.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        await task
+
+
+def _listener(port: int = 0) -> socket.socket:
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind(("127.0.0.1", port))
+    sock.listen(64)
+    return sock
+
+
+@pytest.fixture
+def serve() -> Callable[..., AbstractAsyncContextManager[str]]:
+    """serve(store, sock, **options of `routes`) runs a collector and gives its URL."""
+    return _serve
+
+
+@pytest.fixture
+def listener() -> Callable[..., socket.socket]:
+    """listener(port=0) gives a listening socket on loopback."""
+    return _listener
