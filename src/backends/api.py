@@ -155,7 +155,7 @@ class Turn(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class BackendConfig:
-    """What a backend is set up with, once per agent."""
+    """What a backend is set up with, once per agent. `description` is what the agent's card says of it."""
 
     agent: str
     prompt: str
@@ -163,6 +163,7 @@ class BackendConfig:
     model_options: Mapping[str, Any]
     options: Mapping[str, Any]
     folder: str
+    description: str = ""
 
 
 @runtime_checkable

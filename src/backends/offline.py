@@ -52,15 +52,16 @@ class OfflineBackend:
     async def run(self, turn: Turn) -> Answer:
         """One round of peers and tools, then the answer."""
         ids = itertools.count(1)
-        prompt = self._config.prompt if self._config else ""
-        agent = self._config.agent if self._config else ""
+        config = self._config
+        prompt, agent = (config.prompt, config.agent) if config else ("", "")
+        about_self = f"{agent} {config.description} {prompt}" if config else ""
 
         async def step(entries: Sequence[Entry]) -> Reply:
             with turn.tracer.model_call(
                 model=MODEL, provider=MODEL, messages=loop.to_messages(entries), system=prompt or None
             ) as span:
                 done = [result for entry in entries if isinstance(entry, Results) for result in entry.results]
-                calls = () if done else await _choose(turn, f"{agent} {prompt}", ids)
+                calls = () if done else await _choose(turn, about_self, ids)
                 text = "" if calls else _compose(turn, agent, done)
                 read = sum(len(_words(str(message))) for message in loop.to_messages(entries))
                 written = len(_words(text)) + sum(len(_words(str(call.arguments))) for call in calls)

@@ -1,0 +1,259 @@
+"""Between the A2A SDK and the runner: which messages become tasks, which are answered by a Message, and how.
+
+- A person's message (front door, operator, user), a streaming one, and one that goes on with a task become a task at
+  once, through the SDK's machinery.
+- A blocking message of another agent is answered by a Message as soon as the work is done: no task, no queues, a
+  third of the CPU. When its connection goes away, so does the work. Failing, it leaves a task behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import suppress
+from typing import Any, cast
+from uuid import uuid4
+
+from a2a.server.agent_execution import AgentExecutor, RequestContext
+from a2a.server.context import ServerCallContext
+from a2a.server.events import Event, EventQueue
+from a2a.server.request_handlers import DefaultRequestHandler, validate_request_params
+from a2a.server.tasks import TaskStore
+from a2a.types import (
+    AgentCard,
+    Artifact,
+    Message,
+    Part,
+    Role,
+    SendMessageRequest,
+    Task,
+    TaskArtifactUpdateEvent,
+    TaskState,
+    TaskStatus,
+    TaskStatusUpdateEvent,
+)
+from a2a.utils.errors import InternalError, InvalidParamsError, UnsupportedOperationError
+
+from teamwright.agents.gate import Busy
+from teamwright.agents.runner import Incoming, Outcome, Runner
+from teamwright.agents.wire import files_of, parts_of, reply, struct, text_of
+from teamwright.backends.api import Answer
+from teamwright.safety.tokens import Claims
+
+ARTIFACT = "answer"
+_STATES = {
+    "completed": TaskState.TASK_STATE_COMPLETED,
+    "failed": TaskState.TASK_STATE_FAILED,
+    "canceled": TaskState.TASK_STATE_CANCELED,
+}
+#: A blocking caller that is gone is noticed from then on, in seconds; quick answers never look.
+_WATCH_AFTER = 0.05
+
+
+class AgentHandler(DefaultRequestHandler):
+    """The SDK's request handler, with our short way for blocking messages of other agents."""
+
+    def __init__(self, runner: Runner, store: TaskStore, card: AgentCard) -> None:
+        super().__init__(
+            agent_executor=AgentExecution(runner), task_store=store, agent_card=card, interrupted_task_timeout=3600.0
+        )
+        self._runner = runner
+        self._store = store
+
+    @validate_request_params
+    async def on_message_send(self, params: SendMessageRequest, context: ServerCallContext) -> Message | Task:
+        """SendMessage."""
+        self._admit(params, context)
+        if _claims(context).role == "agent" and not (
+            params.message.task_id
+            or params.configuration.return_immediately
+            or params.configuration.HasField("task_push_notification_config")
+        ):
+            return await self._answer(params.message, context)
+        return cast("Message | Task", await super().on_message_send(params, context))
+
+    async def on_message_send_stream(
+        self, params: SendMessageRequest, context: ServerCallContext
+    ) -> AsyncGenerator[Event, None]:
+        """SendStreamingMessage."""
+        self._admit(params, context)
+        async for event in super().on_message_send_stream(params, context):
+            yield event
+
+    def _admit(self, params: SendMessageRequest, context: ServerCallContext) -> None:
+        message = params.message
+        if not any(part.WhichOneof("content") for part in message.parts):
+            raise InvalidParamsError("the message is empty")
+        if message.parts and not files_of(message) and not text_of(message).strip():
+            raise InvalidParamsError("the message is empty")
+        try:
+            self._runner.gate.check()
+        except Busy as error:
+            context.state["reply_headers"].append((b"retry-after", str(error.retry_after).encode()))
+            raise InternalError(error.message, data={"reason": "busy", "retryAfter": str(error.retry_after)}) from None
+
+    async def _answer(self, message: Message, context: ServerCallContext) -> Message | Task:
+        message.context_id = message.context_id or str(uuid4())
+        incoming = _incoming(message, context, None)
+        receive = context.state.get("receive")
+        if receive is None:
+            outcome = await self._runner.handle(incoming)
+        else:
+            with _Watch(receive, self._runner):
+                outcome = await self._runner.handle(incoming)
+        if outcome.state == "completed":
+            return reply(outcome.answer, message.context_id, struct(outcome.metadata))
+        task = Task(
+            id=str(uuid4()), context_id=message.context_id, history=[message], metadata=struct(outcome.metadata)
+        )
+        task.status.CopyFrom(_status(_STATES[outcome.state], task, outcome.answer.text))
+        await self._store.save(task, context)
+        return task
+
+
+class AgentExecution(AgentExecutor):
+    """What the SDK's machinery runs: opens the task, does the work, publishes its end."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+
+    async def execute(self, context: RequestContext, event_queue: EventQueue) -> None:
+        """Handle one message of a task."""
+        message = context.message
+        if message is None or context.task_id is None or context.context_id is None:
+            raise InvalidParamsError("there is no message")
+        task = context.current_task
+        if task is None:
+            task = Task(id=context.task_id, context_id=context.context_id, history=[message])
+            task.status.CopyFrom(_status(TaskState.TASK_STATE_WORKING, task))
+            await event_queue.enqueue_event(task)
+        else:
+            # A follow-up that names only the task belongs to the task's conversation.
+            message.context_id = task.context_id
+        ids = _Ids(task.id, task.context_id)
+        pieces = _Pieces(ids, event_queue)
+        outcome = await self._runner.handle(_incoming(message, context.call_context, task.id), pieces.send)
+        if outcome.state == "canceled":
+            return  # `cancel` tells the world
+        await pieces.finish(outcome)
+        await event_queue.enqueue_event(_ended(ids, outcome))
+
+    async def cancel(self, context: RequestContext, event_queue: EventQueue) -> None:
+        """Stop the work on a task, then say so."""
+        if context.task_id is None or context.context_id is None:
+            raise UnsupportedOperationError("there is no task to cancel")
+        await self._runner.cancel(context.task_id)
+        ids = _Ids(context.task_id, context.context_id)
+        status = _status(TaskState.TASK_STATE_CANCELED, ids, "cancelled")
+        await event_queue.enqueue_event(TaskStatusUpdateEvent(task_id=ids.id, context_id=ids.context_id, status=status))
+
+
+class _Ids:
+    """A task's names, where the task itself isn't needed."""
+
+    def __init__(self, task_id: str, context_id: str) -> None:
+        self.id = task_id
+        self.context_id = context_id
+
+
+class _Pieces:
+    """The answer as an artifact: in pieces where the agent streams, at once where it doesn't."""
+
+    def __init__(self, ids: _Ids, queue: EventQueue) -> None:
+        self._ids = ids
+        self._queue = queue
+        self._begun = False
+
+    async def send(self, text: str) -> None:
+        await self._put([Part(text=text)], append=self._begun, last=False)
+
+    async def finish(self, outcome: Outcome) -> None:
+        if outcome.state != "completed":
+            return
+        answer = outcome.answer
+        if not self._begun or outcome.streamed != answer.text:
+            await self._put(parts_of(answer), append=False, last=True)
+        elif answer.files or answer.data is not None:
+            more = parts_of(Answer("", files=answer.files, data=answer.data))
+            await self._put(more, append=True, last=True)
+
+    async def _put(self, parts: list[Part], *, append: bool, last: bool) -> None:
+        self._begun = True
+        await self._queue.enqueue_event(
+            TaskArtifactUpdateEvent(
+                task_id=self._ids.id,
+                context_id=self._ids.context_id,
+                artifact=Artifact(artifact_id=ARTIFACT, name=ARTIFACT, parts=parts),
+                append=append,
+                last_chunk=last,
+            )
+        )
+
+
+class _Watch:
+    """While it is open, the work of this task ends when the connection of whoever waits for it goes away."""
+
+    def __init__(self, receive: Callable[[], Awaitable[Mapping[str, Any]]], runner: Runner) -> None:
+        self._runner = runner
+        self._receive = receive
+        self._watcher: asyncio.Task[None] | None = None
+        self._task = asyncio.current_task()
+
+    def __enter__(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(_WATCH_AFTER, self._start)
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+        if self._watcher is not None:
+            self._watcher.cancel()
+
+    def _start(self) -> None:
+        self._watcher = asyncio.create_task(self._look(), name="watch caller")
+
+    async def _look(self) -> None:
+        with suppress(Exception):
+            while (await self._receive())["type"] != "http.disconnect":
+                pass
+            if self._task is not None:
+                self._runner.abandon(self._task)
+
+
+def _incoming(message: Message, context: ServerCallContext, task_id: str | None) -> Incoming:
+    return Incoming(
+        text=text_of(message),
+        files=files_of(message),
+        context_id=message.context_id,
+        task_id=task_id,
+        message_id=message.message_id,
+        headers=context.state["headers"],
+        metadata=cast("Mapping[str, Any]", message.metadata),
+        claims=_claims(context),
+        method=str(context.state.get("method", "")),
+    )
+
+
+def _claims(context: ServerCallContext) -> Claims:
+    return cast(Claims, context.state["claims"])
+
+
+def _status(state: TaskState, task: Task | _Ids, text: str = "") -> TaskStatus:
+    status = TaskStatus(state=state)
+    status.timestamp.GetCurrentTime()
+    if text:
+        status.message.CopyFrom(
+            Message(
+                message_id=str(uuid4()), role=Role.ROLE_AGENT, parts=[Part(text=text)],
+                task_id=task.id, context_id=task.context_id,
+            )
+        )  # fmt: skip
+    return status
+
+
+def _ended(ids: _Ids, outcome: Outcome) -> TaskStatusUpdateEvent:
+    text = "" if outcome.state == "completed" else outcome.answer.text
+    return TaskStatusUpdateEvent(
+        task_id=ids.id,
+        context_id=ids.context_id,
+        status=_status(_STATES[outcome.state], ids, text),
+        metadata=struct(outcome.metadata),
+    )

@@ -1,0 +1,154 @@
+"""An agent's process: `serve` for the zygote's children, `python -I -m teamwright.agents.main SOCK_FD SPEC_FD` else."""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from teamwright.agents.spec import AgentSpec
+from teamwright.errors import TeamwrightError
+
+if TYPE_CHECKING:
+    import uvicorn
+
+    from teamwright.agents.runtime import Runtime
+
+log = logging.getLogger("teamwright.agent")
+
+MARK = "TEAMWRIGHT_MARK"
+
+#: Seconds. Runs may end by themselves so long after SIGTERM; connections may stay open so long.
+_RUNS_END = 1.0
+_CONNECTIONS_END = 3
+
+_QUIET = ("httpx", "httpcore", "uvicorn", "uvicorn.error", "a2a", "asyncio", "opentelemetry")
+
+
+def serve(spec: AgentSpec, sock: socket.socket) -> None:
+    """Be that agent, on that listening socket, until SIGTERM. Owns the process: environment, folder, logging, signals.
+
+    Raises SystemExit when the agent can't start, after one line in the log: 2 for the user's mistakes, 1 otherwise.
+    """
+    prepare(spec)
+    try:
+        import uvloop
+
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(spec, sock))
+    except TeamwrightError as error:
+        hint = f" ({error.hint})" if error.hint else ""
+        log.error("can't start: %s%s", error.message, hint)
+        raise SystemExit(error.exit_code) from None
+    except asyncio.CancelledError:
+        raise SystemExit(0) from None
+
+
+def prepare(spec: AgentSpec) -> None:
+    """Make the process the agent's own: variables, folder, search path, log."""
+    os.environ.update({**spec.environment, **spec.secrets})
+    os.environ[MARK] = f"{spec.home_id}:{spec.id}:{spec.incarnation}"
+    quiet_sdk()
+    start_log(spec.log_level)
+    try:
+        os.chdir(spec.job_folder)
+    except OSError as error:
+        log.error("can't start: the job's folder %s: %s", spec.job_folder, error.strerror)
+        raise SystemExit(2) from None
+    from teamwright.agents.loading import add_search_path
+
+    add_search_path(spec.search_path)
+
+
+def quiet_sdk() -> None:
+    """Keep the A2A SDK from making spans of its own, 35 to 56 for each request. It reads this when imported."""
+    os.environ["OTEL_INSTRUMENTATION_A2A_SDK_ENABLED"] = "false"
+
+
+def start_log(level: str) -> None:
+    """Log to stderr, each line with its run and trace, third-party loggers included."""
+    from teamwright.tracing.logs import handler
+
+    faulthandler.enable()
+    root = logging.getLogger()
+    root.handlers[:] = [handler()]
+    root.setLevel(level.upper() if level.upper() in logging.getLevelNamesMapping() else logging.INFO)
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(max(root.level, logging.WARNING))
+    logging.captureWarnings(True)
+
+
+async def _serve(spec: AgentSpec, sock: socket.socket) -> None:
+    from teamwright.agents.runtime import Runtime
+
+    loop = asyncio.get_running_loop()
+    main = asyncio.current_task()
+    if main is not None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, main.cancel)
+    runtime = await Runtime.open(spec)
+    try:
+        server = _server(runtime)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, _stop, server, runtime, loop)
+        tools = [tool.name for tool in runtime.tools]
+        log.info(
+            "ready: %s at %s (backend %s, tools: %s)",
+            runtime.agent.name, spec.url, spec.backend, ", ".join(tools) or "none",
+        )  # fmt: skip
+        await server.serve(sockets=[sock])
+    finally:
+        await runtime.close()
+
+
+def _server(runtime: Runtime) -> uvicorn.Server:
+    import uvicorn
+
+    from teamwright.agents.transport import SERVER_KEEP_ALIVE
+
+    class Server(uvicorn.Server):
+        @contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            # uvicorn would raise SIGTERM again after its graceful end, and the last spans would be lost.
+            yield
+
+    return Server(
+        uvicorn.Config(
+            runtime.app,
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=SERVER_KEEP_ALIVE,
+            timeout_graceful_shutdown=_CONNECTIONS_END,
+        )
+    )
+
+
+def _stop(server: uvicorn.Server, runtime: Runtime, loop: asyncio.AbstractEventLoop) -> None:
+    if server.should_exit:
+        server.force_exit = True
+    server.should_exit = True
+    loop.call_later(_RUNS_END, runtime.runner.stop, "stopping")
+
+
+def main(arguments: list[str]) -> None:
+    """Read the spec from a pipe, take over the listening socket, serve."""
+    sock = socket.socket(fileno=int(arguments[0]))
+    with os.fdopen(int(arguments[1]), "rb") as pipe:
+        data: dict[str, Any] = json.load(pipe)
+    serve(AgentSpec.from_dict(data), sock)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,173 @@
+"""One agent, put together: its class and tools, backend, tracing, peers, server. `open` builds, `close` ends it all.
+
+Imports the A2A SDK; `main` sees to the environment first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+from starlette.types import ASGIApp
+
+from teamwright.agents.agent import Agent
+from teamwright.agents.builtin import peer_tools
+from teamwright.agents.card import build_card
+from teamwright.agents.handler import AgentHandler
+from teamwright.agents.loading import load_class
+from teamwright.agents.peers import Peers
+from teamwright.agents.registration import Registration
+from teamwright.agents.runner import Runner
+from teamwright.agents.server import Door, build_app
+from teamwright.agents.sessions import MemorySessions
+from teamwright.agents.spec import AgentSpec
+from teamwright.agents.tasks import MemoryTaskStore
+from teamwright.agents.tools import load_tools, tools_of
+from teamwright.agents.transport import new_client
+from teamwright.backends import loader
+from teamwright.backends.api import Backend, BackendConfig, Tool
+from teamwright.errors import UserError
+from teamwright.safety.epochs import EpochFile
+from teamwright.safety.tokens import ENGINE_AUDIENCE, Verifier
+from teamwright.tracing.exporter import Exporter
+from teamwright.tracing.spool import Spool
+from teamwright.tracing.tracer import Tracer
+
+log = logging.getLogger(__name__)
+
+_THREADS = 64
+_FLUSH = 0.5
+_STEP = 1.0
+
+
+class Runtime:
+    """A running agent. `app` is what is served; `runner` does the work."""
+
+    def __init__(self, spec: AgentSpec) -> None:
+        self.spec = spec
+        self.agent, self.tools = _load(spec)
+        self.backend: Backend = loader.load(spec.backend)
+        self.tokens = dict(spec.tokens)
+        self.http: httpx.AsyncClient = new_client()
+        self.spool = _spool(spec)
+        self.tracer = Tracer(
+            spec.agent,
+            spec.job,
+            spec.incarnation,
+            self.spool if self.spool is not None else _nowhere,
+            name=self.agent.name,
+            content=spec.content,
+            enabled=self.spool is not None,
+        )
+        self.peers = Peers(spec, self.http, self.tracer, self.tokens)
+        self.runner = Runner(
+            spec, self.agent, self.tools, tracer=self.tracer, peers=self.peers, sessions=MemorySessions()
+        )
+        self.card = build_card(spec, self.agent, self.tools)
+        self.registration = Registration(spec, self.card, self.http, self.tokens)
+        verifier = Verifier(spec.public_key, spec.home_id, EpochFile(Path(spec.epoch_file)))
+        self.handler = AgentHandler(self.runner, MemoryTaskStore(), self.card)
+        self.app: ASGIApp = build_app(self.handler, self.card, Door(spec, verifier, self.registration.grace))
+        self.exporter = (
+            Exporter(
+                self.spool, spec.engine_url, lambda: self.tokens.get(ENGINE_AUDIENCE), self.http, tracer=self.tracer
+            )
+            if self.spool is not None
+            else None
+        )
+
+    @classmethod
+    async def open(cls, spec: AgentSpec) -> Runtime:
+        """Build the agent and get it ready for its first message. Raises UserError for what the user got wrong."""
+        runtime = cls(spec)
+        # The default of a small machine would let six slow tools hold up all others.
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="tool"))
+        runtime.tracer.install()
+        await runtime.backend.open(
+            BackendConfig(
+                agent=runtime.agent.name,
+                prompt=runtime.agent.prompt,
+                model=spec.model,
+                model_options=spec.model_options,
+                options=spec.backend_options,
+                folder=spec.job_folder,
+                description=_about(runtime),
+            )
+        )
+        runtime.agent._backend = runtime.backend
+        if runtime.exporter is not None:
+            runtime.exporter.start()
+        runtime.registration.start()
+        return runtime
+
+    async def close(self) -> None:
+        """End everything, each part within a second; spans last, so that they hold how the rest ended."""
+        await _ended("tasks", self.handler.aclose)
+        await _ended("registration", self.registration.stop)
+        await _ended("backend", self.backend.close)
+        await _ended("peers", self.peers.close)
+        if self.exporter is not None:
+            exporter = self.exporter
+            await _ended("spans", lambda: exporter.aclose(_FLUSH))
+        await _ended("connections", self.http.aclose)
+        if self.spool is not None:
+            self.spool.close()
+
+
+def _load(spec: AgentSpec) -> tuple[Agent, tuple[Tool, ...]]:
+    agent = _instance(spec)
+    agent.name = spec.name or agent.name or spec.agent
+    agent.prompt = spec.prompt or agent.prompt
+    tools: dict[str, Tool] = {}
+    for tool in [*tools_of(agent), *load_tools(spec.tools), *peer_tools(spec.peers)]:
+        if tool.name in tools:
+            raise UserError(
+                f"two tools are called {tool.name!r}", hint="give one of them another name with @tool(name=)"
+            )
+        tools[tool.name] = tool
+    return agent, tuple(tools.values())
+
+
+def _instance(spec: AgentSpec) -> Agent:
+    if spec.kind == "declared" or spec.module is None:
+        return Agent()
+    made = load_class(spec.module, spec.type, Agent)
+    try:
+        instance: Agent = made(**spec.config)
+    except TypeError as error:
+        raise UserError(f"{spec.module}:{made.__name__} can't be made from its `config:`: {error}") from None
+    return instance
+
+
+def _spool(spec: AgentSpec) -> Spool | None:
+    if not spec.tracing:
+        return None
+    try:
+        return Spool.create(Path(spec.spool_dir), spec.job, spec.agent, spec.incarnation)
+    except OSError as error:
+        log.warning("no tracing: the spool can't be made: %s", error)
+        return None
+
+
+def _nowhere(payload: bytes) -> None:
+    """Where the spans go of an agent that isn't traced."""
+
+
+def _about(runtime: Runtime) -> str:
+    skills: Sequence[Any] = runtime.card.skills
+    return " ".join([runtime.card.description, *(f"{skill.name} {skill.description}" for skill in skills)])
+
+
+async def _ended(what: str, close: Callable[[], Awaitable[object]]) -> None:
+    try:
+        async with asyncio.timeout(_STEP):
+            await close()
+    except TimeoutError:
+        log.warning("ending: %s took longer than %g s", what, _STEP)
+    except Exception:
+        log.warning("ending: %s failed", what, exc_info=True)
