@@ -96,7 +96,7 @@ async def _serve(spec: AgentSpec, sock: socket.socket) -> None:
             loop.add_signal_handler(number, main.cancel)
     runtime = await Runtime.open(spec)
     try:
-        server = _server(runtime)
+        server = build_server(runtime)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, _stop, server, runtime, loop)
         tools = [tool.name for tool in runtime.tools]
@@ -109,7 +109,8 @@ async def _serve(spec: AgentSpec, sock: socket.socket) -> None:
         await runtime.close()
 
 
-def _server(runtime: Runtime) -> uvicorn.Server:
+def build_server(runtime: Runtime) -> uvicorn.Server:
+    """The HTTP server of an agent; whoever runs it ends it by `should_exit`."""
     import uvicorn
 
     from teamwright.agents.transport import SERVER_KEEP_ALIVE

@@ -70,7 +70,8 @@ class Runtime:
         )
         self.card = build_card(spec, self.agent, self.tools)
         self.registration = Registration(spec, self.card, self.http, self.tokens)
-        verifier = Verifier(spec.public_key, spec.home_id, EpochFile(Path(spec.epoch_file)))
+        self.epochs = EpochFile(Path(spec.epoch_file))
+        verifier = Verifier(spec.public_key, spec.home_id, self.epochs)
         self.handler = AgentHandler(self.runner, MemoryTaskStore(), self.card)
         self.app: ASGIApp = build_app(self.handler, self.card, Door(spec, verifier, self.registration.grace))
         self.exporter = (
@@ -117,6 +118,7 @@ class Runtime:
         await _ended("connections", self.http.aclose)
         if self.spool is not None:
             self.spool.close()
+        self.epochs.close()
 
 
 def _load(spec: AgentSpec) -> tuple[Agent, tuple[Tool, ...]]:
