@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
+if TYPE_CHECKING:
+    from tests.system.conftest import Deploy, Done
+
 
 pytestmark = pytest.mark.timeout(240)
 
