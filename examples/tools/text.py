@@ -10,14 +10,14 @@ from pydantic import Field
 
 Text = Annotated[str, Field(description="The text to look at.")]
 
-_WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
+_WORD = re.compile(r"[^\W_]+(?:['\u2019-][^\W_]+)*")
 _SENTENCE_END = re.compile(r"[.!?]+(?=\s|$)")
-_COMMON = frozenset(
-    "a about after all also an and any are as at be because been but by can could did do does for from had has have he"
-    " her his how i if in into is it its may more most no not of on one or other our out over she so some such than"
-    " that the their them then there these they this to up us was we were what when which who will with would you your"
-    .split()
-)  # fmt: skip
+_COMMON_WORDS = """
+a about after all also an and any are as at be because been but by can could did do does for from had has have he her
+his how i if in into is it its may more most no not of on one or other our out over she so some such than that the
+their them then there these they this to up us was we were what when which who will with would you your
+"""
+_COMMON = frozenset(_COMMON_WORDS.split())
 
 
 def word_count(text: Text) -> dict[str, Any]:
