@@ -20,7 +20,7 @@ from teamwright.jobs.names import looks_secret, suggestion
 from teamwright.jobs.plan import AgentPlan, SecretSource
 from teamwright.jobs.schema import JobFile
 from teamwright.jobs.schema_agent import AgentEntry, LimitKeys, PromptFile
-from teamwright.jobs.secrets import SHELL, Vault
+from teamwright.jobs.secrets import Vault
 from teamwright.jobs.source import KeyPath, Source
 from teamwright.jobs.unbuilt import UNBUILT_BACKENDS
 from teamwright.jobs.validation import check_part
@@ -243,10 +243,9 @@ class AgentResolver:
         return environment, secrets, sources
 
     def _secret_source(self, used: tuple[str, ...]) -> str:
-        found = [self._vault.get(name) for name in used]
-        return (
-            next((source for _, source in filter(None, found) if source != SHELL), SHELL) if used else self._source.file
-        )
+        """Where a secret of `environment:` came from: the variables in it, else the job file itself."""
+        found = filter(None, (self._vault.get(name) for name in used))
+        return next((source for _, source in found), self._source.file)
 
     def _origin(self, index: object, *keys: str | int) -> KeyPath:
         """Where a key of the merged agent stands: in the agent itself, else in the defaults."""

@@ -6,7 +6,6 @@ import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 
-import teamwright
 from teamwright.backends.catalog import CATALOG, BackendInfo, for_model
 from teamwright.jobs.names import suggestion
 
@@ -45,7 +44,7 @@ def installed(info: BackendInfo, find: Callable[[str], object] = importlib.util.
         return False
 
 
-def install_command(extra: str) -> str:
+def install_command(extra: str, package: Path | None = None) -> str:
     """The command that adds an extra: to this source tree, or to wherever the package was installed."""
-    project = Path(teamwright.__file__).resolve().parent.parent / "pyproject.toml"
+    project = (package or Path(__file__).resolve().parent.parent).parent / "pyproject.toml"
     return f"uv sync --extra {extra}" if project.is_file() else f'pip install "teamwright[{extra}]"'

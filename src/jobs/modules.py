@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -83,6 +84,8 @@ def find(module: str, roots: Sequence[str]) -> Path | None:
     for root in roots:
         if found := _below(Path(root), parts):
             return found
+    if (file := getattr(sys.modules.get(module), "__file__", None)) is not None:
+        return Path(file)
     try:
         spec = importlib.util.find_spec(parts[0])
     except (ImportError, ValueError):

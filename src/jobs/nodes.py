@@ -5,6 +5,7 @@ Scalars mean what YAML 1.2 says: `yes`, `no` and dates are words, only true and 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -65,11 +66,9 @@ def compose(text: str, file: str) -> Node | None:
         return reader.document(yaml.parse(text, Loader=_Loader))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else None
         said = " ".join(part for part in (error.context, error.problem) if part)
-        hint = "indent with spaces, not tabs" if "\\t" in said or "'\t'" in said else None
-        raise JobFileError(
-            [Problem(f"not valid YAML: {said}", file, mark.line + 1 if mark else None, hint=hint)]
-        ) from None
+        raise JobFileError([Problem(f"not valid YAML: {said}", file, line, hint=_syntax_hint(text, line))]) from None
     except yaml.YAMLError as error:
         raise JobFileError([Problem(f"not valid YAML: {' '.join(str(error).split())}", file)]) from None
 
@@ -84,8 +83,8 @@ def scalar_value(text: str) -> Value:
         return int(text)
     if _HEX.match(text) or _OCTAL.match(text):
         return int(text, 0)
-    if _FLOAT.match(text):
-        return float(text)
+    if _FLOAT.match(text) and math.isfinite(number := float(text)):
+        return number
     return text
 
 
@@ -155,6 +154,15 @@ class _Composer:
 
     def _wrong(self, event: yaml.Event, message: str, hint: str | None = None) -> JobFileError:
         return JobFileError([Problem(message, self._file, _line(event), hint=hint)])
+
+
+def _syntax_hint(text: str, line: int | None) -> str | None:
+    around = text.splitlines()[max(0, (line or 1) - 2) : line] if line else []
+    if any("\t" in one[: len(one) - len(one.lstrip())] for one in around):
+        return "indent with spaces, not tabs"
+    if any(re.search(r"[\[{,:]\s*[^\"'\s]*\$\{.*[\]}]", one) for one in around):
+        return "inside [ ] and { } a ${VAR} needs quotes, or a line of its own"
+    return None
 
 
 def _line(event: yaml.Event) -> int:

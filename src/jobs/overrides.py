@@ -93,16 +93,14 @@ def _resolve(data: Any, steps: list[str | int]) -> KeyPath:
 
 
 def _index(items: list[Any], step: str | int, path: KeyPath) -> int:
-    if isinstance(step, str) and step.isdigit() and path != ("agents",):
-        step = int(step)
-    if isinstance(step, int):
-        if step < len(items):
-            return step
+    ids = [item.get("id") if isinstance(item, dict) else None for item in items]
+    if isinstance(step, str) and step in ids:
+        return ids.index(step)
+    if isinstance(step, int) or step.isdigit():
+        if int(step) < len(items):
+            return int(step)
         count = f"{len(items)} entr{'y' if len(items) == 1 else 'ies'}"
         raise _Wrong(f"{key_text(path)} has {count}, there is no [{step}]", f"set the whole list: {key_text(path)}=[…]")
-    ids = [item.get("id") if isinstance(item, dict) else None for item in items]
-    if step in ids:
-        return ids.index(step)
     if path == ("agents",):
         raise _Wrong(f"no agent {step!r}", suggestion(step, [str(one) for one in ids if one], kind="agents"))
     raise _Wrong(f"{key_text(path)} is a list: write {key_text(path)}[0]")

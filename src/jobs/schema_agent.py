@@ -66,6 +66,12 @@ def _checked_url(text: str) -> str:
     return text
 
 
+def _checked_memory(value: int) -> int:
+    if value < 1024**2:
+        raise ValueError(f"must be at least 1M, not {value} bytes: write it like 512M")
+    return value
+
+
 Duration = Annotated[
     float, BeforeValidator(seconds), WithJsonSchema({"type": ["number", "string"], "examples": ["60s", "10m", 30]})
 ]
@@ -135,7 +141,7 @@ class Resources(Strict):
     """What an agent may use: cores, and memory of its whole process tree."""
 
     cpu: Annotated[float, Field(gt=0)] | None = None
-    memory: Annotated[Size, Field(ge=1024**2)] | None = None
+    memory: Annotated[Size, AfterValidator(_checked_memory)] | None = None
 
 
 class AgentDeployment(Strict):

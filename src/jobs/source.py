@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping as Variables
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,9 +53,17 @@ class Source:
     def problem(self, path: KeyPath, message: str, hint: str | None = None) -> Problem:
         """A problem at `path`; an agent's id stands in the message."""
         mark = self.mark(path)
-        if len(path) > 2 and path[0] == "agents" and (agent := self.agent_id(path[1])):
-            message = f"agent {agent!r}: {message}"
-        return Problem(message, mark.file, mark.line, key_text(path) or None, hint)
+        return Problem(self._named(path, message), mark.file, mark.line, key_text(path) or None, hint)
+
+    def name_agents(self) -> None:
+        """Put the agents' ids into the problems found while reading, which came before the ids were known."""
+        self.problems = [
+            (path, replace(problem, message=self._named(path, problem.message))) for path, problem in self.problems
+        ]
+
+    def _named(self, path: KeyPath, message: str) -> str:
+        agent = self.agent_id(path[1]) if len(path) > 2 and path[0] == "agents" else None
+        return f"agent {agent!r}: {message}" if agent else message
 
     def agent_id(self, index: object) -> str | None:
         """The id of the agent at that place in the file, where it has one."""
@@ -104,6 +112,7 @@ def parse(text: str, variables: Variables[str, str], *, path: Path, file: str) -
         hint = "put the list under `agents:`" if isinstance(root, Sequence) else SMALLEST
         raise JobFileError([Problem(f"a job file is a mapping, this is {kind}", file, root.line, hint=hint)])
     source.data = _Builder(source, variables).mapping(root, ())
+    source.name_agents()
     return source
 
 

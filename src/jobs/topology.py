@@ -57,17 +57,23 @@ def wire(
     topology: TopologyKeys | None,
     calls: Mapping[str, Sequence[str] | None],
     entry_point: str | None,
-    report: Report,
+    tell: Report,
     *,
     places: Mapping[str, KeyPath],
 ) -> Wiring:
     """Edges, levels and entry point of a job's agents.
 
     `calls` holds each agent in file order with its own `calls:`, `places` where the agent stands in the file.
-    What is wrong goes to `report(path, message, hint)`; the wiring is then only good for finding more.
+    What is wrong goes to `tell(path, message, hint)`; the wiring is then only good for finding more.
     """
     agents = list(calls)
     draft = _Draft()
+    reported: list[KeyPath] = []
+
+    def report(path: KeyPath, message: str, hint: str | None) -> None:
+        reported.append(path)
+        tell(path, message, hint)
+
     kind = "calls" if any(calls.values()) else "none"
     if topology is not None:
         kind = topology.type
@@ -89,7 +95,7 @@ def wire(
         report(place, f"a cycle: {' | '.join(cycle)}", hint)
     else:
         levels = levels_of(agents, order)
-    entry = _entry(entry_point, draft, agents, edges, report)
+    entry = _entry(entry_point, draft, agents, edges, report if not reported or entry_point else _silent)
     loose = kind not in ("dynamic", "none") and len(agents) > 1
     unwired = tuple(agent for agent in agents if agent not in draft.named and agent != entry) if loose else ()
     return Wiring(kind, edges, order, levels, tuple(draft.stages), entry, unwired)
@@ -112,6 +118,10 @@ def _entry(
     why = f"{', '.join(free[:4])}{' …' if len(free) > 4 else ''} are called by nobody" if free else "all are called"
     report(path, f"which agent is asked first? ({why})", f"write execution: {{entry_point: {(free or agents)[0]}}}")
     return None
+
+
+def _silent(path: KeyPath, message: str, hint: str | None) -> None:
+    """For what may only follow from what was reported before."""
 
 
 class _Checker:

@@ -59,7 +59,7 @@ _KINDS = {
     "model_type": "a mapping",
     "model_attributes_type": "a mapping",
 }
-_BOUNDS = {"greater_than": "over {gt}", "greater_than_equal": "at least {ge}", "less_than_equal": "at most {le}"}
+_BOUNDS = {"greater_than": "over {gt:g}", "greater_than_equal": "at least {ge:g}", "less_than_equal": "at most {le:g}"}
 
 
 def validate(source: Source) -> tuple[JobFile | None, list[Problem]]:
