@@ -18,7 +18,7 @@ host → engine:
 it. `seq` counts within one `instance` (one life of the host). The engine's side of this is `link.HostLink`.
 
 What an agent goes through, as (status, cause):
-    starting launched → healthy ready → backing_off exited|hung|memory_limit|not_ready → starting restart → healthy ready
+    starting launched → healthy ready → backing_off exited|hung|memory_limit|not_ready → starting restart
     healthy ready → busy busy → healthy recovered           (misses health checks, but computes)
     healthy ready → unhealthy hung → backing_off hung       (or memory_limit)
     starting → failed exited|not_ready|spawn_failed         (its first start; only a signal from outside counts as a
