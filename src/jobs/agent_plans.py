@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from teamwright.backends.api import Limits
 from teamwright.backends.catalog import CATALOG, BackendInfo
+from teamwright.backends.loader import BUILT_IN
 from teamwright.errors import Problem
 from teamwright.host.api import RestartPolicy
 from teamwright.jobs.backend_choice import DEFAULT, choose, install_command, installed
@@ -22,7 +23,6 @@ from teamwright.jobs.schema import JobFile
 from teamwright.jobs.schema_agent import AgentEntry, LimitKeys, PromptFile
 from teamwright.jobs.secrets import Vault
 from teamwright.jobs.source import KeyPath, Source
-from teamwright.jobs.unbuilt import UNBUILT_BACKENDS
 from teamwright.jobs.validation import check_part
 
 PROMPT_LIMIT = 1_000_000
@@ -181,8 +181,10 @@ class AgentResolver:
             problem = self._source.problem(place, message, install_command(info.extra))
             self._findings.problems.append(problem)
             self._findings.missing_extras.append(problem)
-        if info.name in UNBUILT_BACKENDS:
-            self._findings.report(place, f"the backend {info.name} is not built yet", "write backend: offline")
+        if info.name not in BUILT_IN:
+            self._findings.report(
+                place, f"the backend {info.name} is not built yet", f"write backend: {' or '.join(BUILT_IN)}"
+            )
         return info
 
     def _check_code(self, entry: AgentEntry, path: KeyPath) -> None:

@@ -48,12 +48,9 @@ TABLE: tuple[Row, ...] = (
     Row("agent.script", "script: agents are not built yet", refuse=True),
     Row("agent.command", "command: agents are not built yet", refuse=True),
     Row("agent.url", "url: agents are not built yet", refuse=True),
-    Row("agent.tools", "tools of declared agents are not called yet", when=_any),
     Row("agent.mcp_servers", "MCP servers are not started yet", when=_any),
     Row("agent.output_schema", "answers are not checked against output_schema yet"),
     Row("agent.replicas", "one process is started, replicas are not built yet", when=lambda value: value != 1),
-    Row("agent.resources.cpu", "cpu is not limited yet"),
-    Row("agent.limits.tool_calls", "tool calls are not limited yet"),
     Row("agent.auth", "auth is not looked at yet"),
     Row("agent.discover", "discovery is not built yet: nobody is found"),
     Row("agent.route", "route is not looked at yet"),
@@ -68,19 +65,10 @@ TABLE: tuple[Row, ...] = (
         "stages are not run one after the other yet: only the first stage is asked, and may call the others",
         when=lambda kind: kind == "pipeline",
     ),
-    Row(
-        "tracing.content",
-        "content is not masked yet: write full or off",
-        refuse=True,
-        when=lambda value: value == "redacted",
-    ),
     Row("providers", "limits shared by a provider's users are not built yet", when=_any),
     Row("discover", "discovery is not built yet: nobody is found"),
     Row("registry_url", "registries of other engines are not asked yet"),
 )
-
-#: Backends that the catalogue knows and this version can't run.
-UNBUILT_BACKENDS = ("claude", "gemini", "crewai", "openai")
 
 
 def check(source: Source, table: tuple[Row, ...] = TABLE) -> tuple[list[Problem], list[str]]:

@@ -49,7 +49,7 @@ def test_what_may_be_a_class_is_accepted(kind: str, folder: Folder) -> None:
         (
             "agents.searchr",
             "SearcherAgent",
-            "team.yaml:4: agents[0].module: agent 'searcher': no module agents.searchr (did you mean 'agents.searcher'?)",
+            "agents[0].module: agent 'searcher': no module agents.searchr (did you mean 'agents.searcher'?)",
         ),
         ("nowhere.at.all", "SearcherAgent", "no module nowhere.at.all (looked in /"),
         (

