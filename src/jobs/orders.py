@@ -98,6 +98,7 @@ def _order(
         queue=agent.queue,
         tracing=plan.tracing,
         content=plan.content,
+        log_level=agent.environment.get("LOG_LEVEL", "info"),
         environment=agent.environment,
         secrets=secrets,
         tokens=tokens,
