@@ -15,7 +15,7 @@ Op = Literal["host", "leave", "restart"]
 class Guard(Protocol):
     """What the engine asks of its guard."""
 
-    def send(self, op: Op) -> None:
+    def send(self, op: Op, **more: str) -> None:
         """`host`: have a host running. `leave`: end everything. `restart`: a new engine in this one's place."""
 
 
@@ -40,9 +40,9 @@ class GuardLine:
         reader, writer = await asyncio.open_unix_connection(sock=socket.socket(fileno=fd))
         return cls(reader, writer, on_event)
 
-    def send(self, op: Op) -> None:
+    def send(self, op: Op, **more: str) -> None:
         with suppress(OSError, RuntimeError):  # a guard that is gone ends us soon anyway
-            self._writer.write(json.dumps({"op": op}).encode() + b"\n")
+            self._writer.write(json.dumps({"op": op, **more}).encode() + b"\n")
 
     async def run(self) -> None:
         """Pass on the guard's events until it closes the line."""

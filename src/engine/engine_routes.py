@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from teamwright import __version__
 from teamwright.engine.auth import Gate
 from teamwright.engine.records import TokenRow
 from teamwright.engine.state import EngineState
@@ -28,9 +29,13 @@ def routes(
     *,
     status: Callable[[], Mapping[str, Any]],
     stop: Callable[[], Awaitable[None]],
-    restart: Callable[[], None],
+    restart: Callable[[str, str], None],
+    stay: Callable[[], None],
 ) -> list[Route]:
-    """`status` is the JSON of GET /engine; `stop` ends all jobs and everything; `restart` replaces this engine."""
+    """`status` is the JSON of GET /engine; `stop` ends all jobs and everything.
+
+    `restart` replaces this engine by one of that version and fingerprint; `stay` keeps it without jobs.
+    """
 
     async def alive(request: Request) -> Response:
         return PlainTextResponse("ok")
@@ -53,8 +58,14 @@ def routes(
 
     async def replace(request: Request) -> Response:
         gate.operator(request)
-        restart()
+        data = await _json(request)
+        restart(str(data.get("version") or __version__), str(data.get("fingerprint") or ""))
         return JSONResponse({"restarting": True})
+
+    async def keep(request: Request) -> Response:
+        gate.operator(request)
+        stay()
+        return JSONResponse(dict(status()))
 
     async def token(request: Request) -> Response:
         gate.operator(request)
@@ -66,6 +77,7 @@ def routes(
         Route("/engine", show, methods=["GET"]),
         Route("/engine/stop", end, methods=["POST"]),
         Route("/engine/restart", replace, methods=["POST"]),
+        Route("/engine/stay", keep, methods=["POST"]),
         Route("/tokens", token, methods=["POST"]),
     ]
 

@@ -15,7 +15,7 @@ _NOT_CLIENTS = ("/livez", "/readyz", "/v1/", "/agents/")
 class Idle:
     """Watches for the moment to leave. As ASGI middleware it sees the clients.
 
-    `busy` tells whether there are jobs, `leave` is called once. An engine that stays never leaves by itself.
+    `busy` tells whether there are jobs, `leave` is called once. An engine with `stay` set never leaves by itself.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class Idle:
         self._busy = busy
         self._leave = leave
         self._seconds = seconds
-        self._stay = stay
+        self.stay = stay
         self._clock = clock
         self._clients = 0
         self._since = clock()
@@ -54,14 +54,20 @@ class Idle:
 
         return counted
 
-    def leave_when_empty(self) -> None:
-        """Nobody needs us any more: don't wait once there is no job."""
+    def leave_when_empty(self) -> bool:
+        """Nobody needs us any more: don't wait once there is no job. Whether that is so already."""
         self._soon = True
         self.check()
+        return not self.stay and not self._busy()
+
+    def leave_now(self) -> None:
+        """Somebody has ordered it: leave when the answers that are on their way have gone out, staying or not."""
+        self.stay = False
+        self.leave_when_empty()
 
     def check(self) -> None:
         """Leave if it is time."""
-        if self._left or self._stay or self._clients or self._busy():
+        if self._left or self.stay or self._clients or self._busy():
             return
         if self._soon or self._clock() - self._since >= self._seconds:
             self._left = True

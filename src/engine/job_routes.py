@@ -26,8 +26,8 @@ log = logging.getLogger("teamwright.engine")
 Work = Callable[[Progress], Awaitable[dict[str, Any]]]
 
 
-def routes(jobs: Jobs, gate: Gate, all_stopped: Callable[[], None]) -> list[Route]:
-    """`all_stopped` is called after everything was asked to stop and has stopped."""
+def routes(jobs: Jobs, gate: Gate, all_stopped: Callable[[], bool]) -> list[Route]:
+    """`all_stopped` is called when everything has stopped; it tells whether the engine now leaves."""
     running: set[asyncio.Task[Any]] = set()
 
     async def start(request: Request) -> Response:
@@ -48,9 +48,8 @@ def routes(jobs: Jobs, gate: Gate, all_stopped: Callable[[], None]) -> list[Rout
         gate.operator(request)
         targets = _targets(await _json(request))
         views = await jobs.stop(targets)
-        if ALL in targets:
-            all_stopped()
-        return JSONResponse({"jobs": views})
+        leaving = all_stopped() if ALL in targets else False
+        return JSONResponse({"jobs": views, "leaving": leaving})
 
     async def listing(request: Request) -> Response:
         gate.operator(request)

@@ -22,7 +22,7 @@ from teamwright.engine.schema import STEPS
 from teamwright.engine.views import job_view
 from teamwright.home import Home
 
-_GUARD = "guard"
+_GUARD, _STAY = "guard", "stay"
 
 
 class EngineState:
@@ -56,8 +56,15 @@ class EngineState:
 
     def set_guard(self, guard: Incarnation) -> None:
         """From now on the states are those of this guard's life."""
-        text = self._meta[_GUARD] = guard.to_text()
-        self._later(lambda db: db.execute("insert or replace into meta values (?, ?)", (_GUARD, text)))
+        self._keep(_GUARD, guard.to_text())
+
+    def stay(self, guard: Incarnation) -> bool:
+        """Whether the engine was told, in this guard's life, to stay without jobs."""
+        return self._meta.get(_STAY) == guard.to_text()
+
+    def set_stay(self, guard: Incarnation) -> None:
+        """The engine stays for the rest of this guard's life."""
+        self._keep(_STAY, guard.to_text())
 
     def agent(self, agent_id: str) -> AgentRecord | None:
         """The agent of that `job/agent` name."""
@@ -102,6 +109,10 @@ class EngineState:
     async def add_token(self, token: TokenRow) -> None:
         """A token was made for somebody."""
         await self._now(lambda db: rows.write_token(db, token))
+
+    def _keep(self, key: str, value: str) -> None:
+        self._meta[key] = value
+        self._later(lambda db: db.execute("insert or replace into meta values (?, ?)", (key, value)))
 
     async def _now(self, work: Work[Any]) -> None:
         await asyncio.wrap_future(self._writer.submit(work))

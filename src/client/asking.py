@@ -1,0 +1,88 @@
+"""A2A as a client of the front door speaks it: messages out, replies in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+from uuid import uuid4
+
+from teamwright.client.results import QueryResult, usage_of
+from teamwright.engine.frames import Reading
+from teamwright.engine.rpc import SEND, STREAM
+from teamwright.tracing.propagation import RUN_EXT, TRACE_EXT, USAGE_EXT
+
+HEADERS = {
+    "content-type": "application/json",
+    "a2a-version": "1.0",
+    "a2a-extensions": f"{TRACE_EXT},{RUN_EXT},{USAGE_EXT}",
+}
+
+
+def call(text: str, session: str, *, user: str | None, labels: Mapping[str, str] | None, stream: bool = False) -> bytes:
+    """The JSON-RPC call that asks `text` in the conversation `session`."""
+    about: dict[str, Any] = {"labels": dict(labels or {})}
+    if user is not None:
+        about["user"] = user
+    message = {
+        "messageId": str(uuid4()),
+        "role": "ROLE_USER",
+        "contextId": session,
+        "parts": [{"text": text}],
+        "metadata": {RUN_EXT: about},
+    }
+    method = STREAM if stream else SEND
+    return json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": {"message": message}}).encode()
+
+
+def events(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """The JSON objects in the lines of a stream of server-sent events."""
+    data: list[str] = []
+    for line in lines:
+        if line.startswith("data:"):
+            data.append(line[5:].removeprefix(" "))
+        elif not line and data:
+            yield json.loads("\n".join(data))
+            data = []
+
+
+class Answer:
+    """Puts the result of a query together from its replies."""
+
+    def __init__(self, job: str, agent: str | None, session: str) -> None:
+        self._job = job
+        self._agent = agent or ""
+        self._session = session
+        self._reading = Reading()
+        self._told: dict[str, Any] = {}
+
+    def read(self, reply: Mapping[str, Any]) -> None:
+        """Take one JSON-RPC reply."""
+        self._reading.take(reply)
+        result = reply.get("result")
+        for holder in result.values() if isinstance(result, Mapping) else ():
+            found = (holder.get("metadata") or {}).get(USAGE_EXT) if isinstance(holder, Mapping) else None
+            if isinstance(found, Mapping):
+                self._told.update(found)
+        error = reply.get("error")
+        for item in (error.get("data") or ()) if isinstance(error, Mapping) else ():
+            if isinstance(item, Mapping) and isinstance(item.get("metadata"), Mapping):
+                self._told.update(item["metadata"])
+
+    def result(self, duration_ms: float) -> QueryResult:
+        """What came of it."""
+        found = self._reading
+        agent = self._told.get("agent") or self._agent
+        return QueryResult(
+            job=self._job,
+            agent=str(agent).rpartition("/")[2],
+            session=found.context_id or self._session,
+            run_id=str(self._told.get("run_id", "")),
+            trace_id=str(self._told.get("trace_id", "")),
+            status="error" if found.failure is not None else "ok",
+            answer=found.error or found.answer,
+            duration_ms=round(duration_ms, 1),
+            usage=usage_of(self._told),
+            state=found.state or "failed",
+            task_id=found.task_id,
+        )

@@ -1,0 +1,280 @@
+"""The engine's API, typed: what the CLI, notebooks and tests use."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Self
+from uuid import uuid4
+
+import httpx
+
+from teamwright.client import asking
+from teamwright.client.failures import check, unreachable
+from teamwright.client.results import QueryResult
+from teamwright.errors import TeamwrightError
+from teamwright.jobs.plan import Plan
+
+#: Seconds: to connect (an engine that is just starting takes requests already), and for a short answer.
+_CONNECT, _ANSWER = 10.0, 30.0
+Secrets = Mapping[str, Mapping[str, str]]
+
+
+class Client:
+    """Talks to one engine; not for several threads at a time.
+
+    >>> with launch.connect(home, start=True) as client:
+    ...     for line in client.start(plan, secrets): ...
+    ...     print(client.query("hello", "Who are you?").answer)
+
+    `token` may be a function, asked once, when it is first needed. `closed` is told whether the block ended well;
+    `stale`, if given, is raised by whatever would change something.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: str | Callable[[], str],
+        *,
+        closed: Callable[[bool], None] | None = None,
+        gone: Callable[[], None] | None = None,
+        stale: TeamwrightError | None = None,
+    ) -> None:
+        self.url = url.rstrip("/")
+        self._token = token
+        self._closed = closed
+        self._gone = gone
+        self._stale = stale
+        self._http = httpx.Client(
+            base_url=self.url,
+            trust_env=False,
+            verify=self.url.startswith("https:"),  # without TLS, loading certificates would only cost 20 ms
+            timeout=httpx.Timeout(_ANSWER, connect=_CONNECT),
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close(well=kind is None)
+
+    def close(self, *, well: bool = True) -> None:
+        """Hang up. Not `well` = the command was interrupted or failed: an engine it started may leave again."""
+        self._http.close()
+        if self._closed is not None:
+            self._closed(well)
+            self._closed = None
+
+    # --- jobs -------------------------------------------------------------------------------------
+
+    def start(self, plan: Plan, secrets: Secrets | None = None) -> Generator[dict[str, Any], None, None]:
+        """Start a job: the lines as they happen, the last one done, unchanged or failed. Closed early = undone."""
+        return self._lines("/jobs", {"plan": plan.to_dict(), "secrets": secrets or {}})
+
+    def restart(
+        self, *, plan: Plan | None = None, secrets: Secrets | None = None, targets: Iterable[str] = ()
+    ) -> Generator[dict[str, Any], None, None]:
+        """Restart a job with a new plan, or targets as they were started; lines as for `start`."""
+        if plan is not None:
+            return self._lines("/restart", {"plan": plan.to_dict(), "secrets": secrets or {}})
+        return self._lines("/restart", {"targets": list(targets)})
+
+    def stop(self, targets: Iterable[str]) -> list[dict[str, Any]]:
+        """Stop JOB, JOB/AGENT, JOB/@GROUP or * (all jobs, and an on-demand engine with them)."""
+        found = self._json("POST", "/stop", {"targets": list(targets)}, timeout=120.0)
+        if found.get("leaving") and self._gone is not None:
+            self.close()
+            self._gone()
+        jobs: list[dict[str, Any]] = found["jobs"]
+        return jobs
+
+    def jobs(self) -> list[dict[str, Any]]:
+        """Every job as `ps` shows it."""
+        jobs: list[dict[str, Any]] = self._json("GET", "/jobs")["jobs"]
+        return jobs
+
+    def job(self, name: str) -> dict[str, Any]:
+        """One job. Raises UnknownJob."""
+        return self._json("GET", f"/jobs/{name}")
+
+    def plan(self, name: str) -> Plan:
+        """The plan a job was started with. Raises UnknownJob."""
+        return Plan.from_dict(self._json("GET", f"/jobs/{name}/plan"))
+
+    # --- the engine ---------------------------------------------------------------------------------
+
+    def status(self) -> dict[str, Any]:
+        """The JSON of `engine status`."""
+        return self._json("GET", "/engine")
+
+    def stay(self) -> dict[str, Any]:
+        """Have the engine stay without jobs; its status."""
+        return self._json("POST", "/engine/stay")
+
+    def stop_engine(self, *, force: bool = False) -> None:
+        """End the engine, its jobs too with `force`; returns when it is gone. Raises EngineError while jobs run."""
+        self._json("POST", "/engine/stop", {"force": force}, timeout=120.0)
+        self.close()
+        if self._gone is not None:
+            self._gone()
+
+    def restart_engine(self, *, deadline: float = 20.0) -> None:
+        """Replace the engine by one of the present code; jobs run on. Returns when the new one answers."""
+        from teamwright import __version__
+        from teamwright.engine.fingerprint import fingerprint
+
+        before = self.status()["processes"]["engine"]
+        self._json("POST", "/engine/restart", {"version": __version__, "fingerprint": fingerprint()})
+        until = time.monotonic() + deadline
+        while True:
+            try:
+                if self.status()["processes"]["engine"] != before:
+                    self._stale = None
+                    return
+            except TeamwrightError:
+                if time.monotonic() > until:
+                    raise
+            time.sleep(0.05)
+
+    def create_token(
+        self, *, job: str | None = None, ttl: float | None = None, subject: str | None = None
+    ) -> dict[str, Any]:
+        """A token for a person: `job`'s front door only, or an operator's."""
+        self._writing()
+        return self._json("POST", "/tokens", {"job": job, "ttl": ttl, "subject": subject})
+
+    # --- queries ------------------------------------------------------------------------------------
+
+    def query(
+        self,
+        job: str,
+        text: str,
+        *,
+        agent: str | None = None,
+        session: str | None = None,
+        user: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> QueryResult:
+        """Ask a job (or one of its agents) and wait for the whole answer, however long it takes without `timeout`."""
+        session = session or str(uuid4())
+        began = time.perf_counter()
+        answer = asking.Answer(job, agent, session)
+        body = asking.call(text, session, user=user, labels=labels)
+        with self._errors():
+            response = self._http.post(
+                _door(job, agent),
+                content=body,
+                headers={**asking.HEADERS, **self._headers()},
+                timeout=httpx.Timeout(timeout, connect=_CONNECT),
+            )
+        check(response)
+        answer.read(response.json())
+        return answer.result((time.perf_counter() - began) * 1000)
+
+    def stream_query(
+        self,
+        job: str,
+        text: str,
+        *,
+        agent: str | None = None,
+        session: str | None = None,
+        user: str | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> Generator[dict[str, Any], None, QueryResult]:
+        """Ask and get each A2A reply as it comes; the generator returns the QueryResult."""
+        session = session or str(uuid4())
+        began = time.perf_counter()
+        answer = asking.Answer(job, agent, session)
+        body = asking.call(text, session, user=user, labels=labels, stream=True)
+        headers = {**asking.HEADERS, **self._headers(), "accept": "text/event-stream"}
+        with (
+            self._errors(),
+            self._http.stream(
+                "POST",
+                _door(job, agent),
+                content=body,
+                headers=headers,
+                timeout=httpx.Timeout(None, connect=_CONNECT),
+            ) as response,
+        ):
+            if not response.headers.get("content-type", "").startswith("text/event-stream"):
+                response.read()
+                check(response)
+                replies: Iterable[dict[str, Any]] = [response.json()]
+            else:
+                replies = asking.events(response.iter_lines())
+            for reply in replies:
+                answer.read(reply)
+                yield reply
+        return answer.result((time.perf_counter() - began) * 1000)
+
+    # --- traces -------------------------------------------------------------------------------------
+
+    def traces(self, *, job: str | None = None, limit: int = 20) -> list[dict[str, Any]]:
+        """The newest traces, as `trace list` prints them."""
+        wanted = {"limit": str(limit), **({"job": job} if job else {})}
+        traces: list[dict[str, Any]] = self._json("GET", f"/traces?{httpx.QueryParams(wanted)}")["traces"]
+        return traces
+
+    def trace(self, trace_id: str) -> dict[str, Any]:
+        """One trace, whole, as `trace show` prints it. Raises UnknownJob."""
+        return self._json("GET", f"/traces/{trace_id}")
+
+    def agents(self, *, job: str | None = None) -> list[dict[str, Any]]:
+        """The registry's entries."""
+        query = f"?{httpx.QueryParams({'job': job})}" if job else ""
+        agents: list[dict[str, Any]] = self._json("GET", f"/agents{query}")["agents"]
+        return agents
+
+    # --- underneath -----------------------------------------------------------------------------------
+
+    def _json(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, *, timeout: float = _ANSWER
+    ) -> dict[str, Any]:
+        with self._errors():
+            response = self._http.request(
+                method, path, json=body, headers=self._headers(), timeout=httpx.Timeout(timeout, connect=_CONNECT)
+            )
+        check(response)
+        found: dict[str, Any] = response.json()
+        return found
+
+    def _lines(self, path: str, body: Mapping[str, Any]) -> Generator[dict[str, Any], None, None]:
+        self._writing()
+        limits = httpx.Timeout(None, connect=_CONNECT)
+        with (
+            self._errors(),
+            self._http.stream("POST", path, json=body, headers=self._headers(), timeout=limits) as response,
+        ):
+            if not response.is_success:
+                response.read()
+                check(response)
+            for line in response.iter_lines():
+                if line:
+                    yield json.loads(line)
+
+    def _headers(self) -> dict[str, str]:
+        if not isinstance(self._token, str):
+            self._token = self._token()
+        return {"authorization": f"Bearer {self._token}"}
+
+    def _writing(self) -> None:
+        if self._stale is not None:
+            raise self._stale
+
+    @contextmanager
+    def _errors(self) -> Generator[None, None, None]:
+        try:
+            yield
+        except httpx.HTTPError as error:
+            raise unreachable(error, self.url) from error
+
+
+def _door(job: str, agent: str | None) -> str:
+    return f"/a2a/{job}/{agent}" if agent else f"/a2a/{job}"

@@ -1,0 +1,267 @@
+"""The engine, put together: everything below it, its routes, and the order in which it begins and ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
+
+from teamwright import __version__
+from teamwright.engine import answers, engine_routes, job_routes, recovery, trace_routes
+from teamwright.engine.auth import Gate, OwnHostOnly
+from teamwright.engine.control import Guard
+from teamwright.engine.fingerprint import fingerprint
+from teamwright.engine.follow import Followers
+from teamwright.engine.front_door import FrontDoor
+from teamwright.engine.idle import Idle
+from teamwright.engine.jobs import Jobs
+from teamwright.engine.life_cycle import LifeCycle
+from teamwright.engine.liveness import Incarnation
+from teamwright.engine.minting import Mint
+from teamwright.engine.secret_store import SecretStore
+from teamwright.engine.spans import Spans
+from teamwright.engine.state import EngineState
+from teamwright.engine.upstream import Upstream
+from teamwright.errors import Refused, TeamwrightError
+from teamwright.events import EventBus
+from teamwright.home import Home
+from teamwright.host.api import AgentState
+from teamwright.host.link import HostLink
+from teamwright.jobs.orders import Site
+from teamwright.registry import service as registry
+from teamwright.safety.epochs import EpochFile
+from teamwright.safety.tokens import Claims, Issuer, Verifier
+from teamwright.tracing import collector
+from teamwright.tracing.spool import SpoolName
+
+log = logging.getLogger("teamwright.engine")
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOrder:
+    """What an engine is told by whoever starts it. `idle` is in seconds."""
+
+    home: Home
+    url: str
+    guard: Incarnation
+    host_socket: Path
+    stay: bool = False
+    idle: float = 60.0
+    allowed_hosts: tuple[str, ...] = field(default=("127.0.0.1", "localhost", "[::1]"))
+
+
+class Engine:
+    """One engine. Build it in its loop, `start()`, serve `app`, `aclose()`.
+
+    `guard` is the line to the guard.
+    """
+
+    def __init__(self, order: EngineOrder, guard: Guard) -> None:
+        home = order.home
+        self.order = order
+        self._guard = guard
+        self._began = time.monotonic()
+        issuer = Issuer.load(home)
+        gate = Gate(Verifier(issuer.public_key, home.id, EpochFile.create(home.epoch_file)))
+        mint = Mint(issuer)
+        self.bus = EventBus()
+        self.state = EngineState(home.engine_db, problem=lambda error: log.error("engine.db: %s", error))
+        self.spans = Spans(home)
+        self.upstream = Upstream(mint)
+        self.followers = Followers(self.state, self.upstream)
+        self.registry = registry.Registry()
+        self.link = HostLink(order.host_socket, on_event=self._on_event, on_hello=self._on_hello, on_lost=self._on_lost)
+        self.jobs = Jobs(
+            self.state,
+            SecretStore(home.secrets_file),
+            self.link,
+            Site(home, order.url, issuer.public_key),
+            mint,
+            LifeCycle(self.spans.tracer),
+            self.bus,
+            wake=self._wake,
+            died=self._died,
+            changed=lambda: self.idle.check(),
+        )
+        self.recovery = recovery.Recovery(self.jobs)
+        self.front_door = FrontDoor(
+            self.state, gate, self.upstream, self.followers, self.spans.tracer, engine_url=order.url
+        )
+        self.idle = Idle(self._busy, self.leave, seconds=order.idle, stay=order.stay or self.state.stay(order.guard))
+        self._mint = mint
+        self._tasks: list[asyncio.Task[Any]] = []
+        self.app = self._app(gate, issuer)
+
+    async def start(self) -> None:
+        """Take over what the home holds, and begin to work."""
+        self.spans.start()
+        lost = await recovery.adopt(self.state, self.order.guard)
+        if lost:
+            log.warning("lost with an earlier guard: %s", ", ".join(job.name for job in lost))
+        self._tasks = [
+            asyncio.create_task(self.link.run(), name="line to the host"),
+            asyncio.create_task(self.idle.run(), name="idle"),
+            asyncio.create_task(self._recover(), name="recovery"),
+        ]
+        if self.state.active():
+            self._wake()
+
+    async def aclose(self) -> None:
+        """Let go of everything; nothing that runs is ended by this."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.front_door.aclose()
+        await self.followers.aclose()
+        await self.upstream.close()
+        await self.spans.aclose()
+        await asyncio.to_thread(self.state.close)
+
+    def leave(self) -> None:
+        """Everybody leaves: guard, host, and this engine with them."""
+        log.info("leaving")
+        self._guard.send("leave")
+
+    def client_gone(self) -> None:
+        """The command that had us started has died or was interrupted."""
+        self.idle.leave_when_empty()
+
+    def status(self) -> dict[str, Any]:
+        """The JSON of `engine status`."""
+        return {
+            "url": self.order.url,
+            "home": str(self.order.home.path),
+            "version": __version__,
+            "fingerprint": fingerprint(),
+            "uptime_s": round(time.monotonic() - self._began, 3),
+            "on_demand": not self.idle.stay,
+            "processes": {
+                "guard": self.order.guard.pid,
+                "engine": os.getpid(),
+                "host": self.link.pid,
+                "zygote": self.link.zygote_pid,
+            },
+            "jobs": [
+                {"job": view["job"], "status": view["status"]} for view in map(self.jobs.view, self.state.active())
+            ],
+        }
+
+    # --- what comes in from host and guard ----------------------------------------------------------
+
+    def on_guard(self, message: Mapping[str, Any]) -> None:
+        """A line from the guard."""
+        match message.get("event"):
+            case "client_gone":
+                self.client_gone()
+            case "host_exit":
+                log.log(
+                    logging.INFO if message.get("planned") else logging.WARNING,
+                    "the host (pid %s) ended: code %s, signal %s",
+                    message.get("pid"),
+                    message.get("code"),
+                    message.get("signal"),
+                )
+
+    def _on_event(self, cause: Any, state: AgentState, seq: int) -> None:
+        try:
+            self.jobs.note(cause, state, seq)
+        except Exception:
+            log.exception("an event of %s could not be noted", state.id)
+
+    async def _on_hello(self, message: dict[str, Any], states: list[AgentState]) -> None:
+        await self.recovery.hello(message, states)
+        living = {
+            SpoolName(agent.job, agent.agent, agent.state.incarnation)
+            for job in self.state.active()
+            for agent in job.agents.values()
+        }
+        await self.spans.tidy(living, keep_open=True)
+
+    def _on_lost(self) -> None:
+        self.jobs.host_lost()
+
+    def _died(self, job: str, agent: str, incarnation: str, reason: str) -> None:
+        self.registry.drop(job, agent, incarnation)
+        self.spans.died(job, agent, incarnation, reason)
+
+    def _wake(self) -> None:
+        self.idle.job_began()
+        if not self.link.connected:
+            self._guard.send("host")
+
+    def _busy(self) -> bool:
+        return bool(self.state.active())
+
+    async def _recover(self) -> None:
+        """Follow the queries of former engines to their ends, then close what else those left open."""
+        waiting = self.followers.recover(self.spans.tracer)
+        if not self.state.active():
+            await self.spans.tidy((), keep_open=True)
+        if waiting:
+            await asyncio.gather(*waiting, return_exceptions=True)
+        await self.spans.close_former()
+
+    # --- what agents and people ask -------------------------------------------------------------------
+
+    def _renew(self, claims: Claims) -> Mapping[str, str]:
+        """New tokens for an agent; the host hears of them too, for when it has to start the agent again."""
+        job = self.state.jobs.get(claims.job or "")
+        if job is None or claims.agent not in job.agents:
+            raise Refused(f"{claims.sub} is not an agent of this engine")
+        tokens = self._mint.agent(job.plan, job.plan.agent(claims.agent))
+        task = asyncio.create_task(self._hand_over(claims.sub, tokens))
+        self._tasks.append(task)
+        task.add_done_callback(self._tasks.remove)
+        return tokens
+
+    async def _hand_over(self, agent: str, tokens: Mapping[str, str]) -> None:
+        with suppress(TeamwrightError):
+            await self.link.tokens({agent: tokens})
+
+    async def _stop_all(self) -> None:
+        await self.jobs.stop(["*"])
+        self.idle.leave_now()
+
+    def _stay(self) -> None:
+        """`engine start` has found us running on demand: from now on we stay."""
+        self.idle.stay = True
+        self.state.set_stay(self.order.guard)
+
+    def _restart(self, version: str, code: str) -> None:
+        self._guard.send("restart", version=version, fingerprint=code)
+
+    def _app(self, gate: Gate, issuer: Issuer) -> ASGIApp:
+        app = Starlette(
+            routes=[
+                *engine_routes.routes(
+                    self.state,
+                    gate,
+                    issuer,
+                    status=self.status,
+                    stop=self._stop_all,
+                    restart=self._restart,
+                    stay=self._stay,
+                ),
+                *job_routes.routes(self.jobs, gate, all_stopped=self.idle.leave_when_empty),
+                *collector.routes(self.spans.store, gate.member),
+                *trace_routes.routes(self.order.home, self.spans, gate),
+                *registry.routes(self.registry, gate.member, self._renew),
+                *self.front_door.routes(),
+            ],
+            exception_handlers={
+                TeamwrightError: answers.on_error,
+                HTTPException: answers.on_http_error,
+                Exception: answers.on_bug,
+            },
+        )
+        return OwnHostOnly(self.idle.wrap(app), self.order.allowed_hosts)
