@@ -48,9 +48,14 @@ class Registration:
         """Begin to register; returns at once."""
         self._task = asyncio.create_task(self._client.run(), name="registration")
 
+    @property
+    def reachable(self) -> bool:
+        """Whether the engine answered the last time."""
+        return self._client.reachable
+
     def grace(self) -> float:
         """Seconds that agents' tokens may be past their end: an hour while the engine can't renew them."""
-        return 0.0 if self._client.reachable else LONGEST_GRACE
+        return 0.0 if self.reachable else LONGEST_GRACE
 
     async def stop(self, *, leave: bool = True) -> None:
         """End the heartbeat and take the entry off the list, if the engine answers at once."""
@@ -58,7 +63,7 @@ class Registration:
             return
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
-        if leave and self._client.reachable:
+        if leave and self.reachable:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_LEAVE):
                     await self._client.leave()

@@ -114,7 +114,9 @@ class Runtime:
         await _ended("peers", self.peers.close)
         if self.exporter is not None:
             exporter = self.exporter
-            await _ended("spans", lambda: exporter.aclose(_FLUSH))
+            # What isn't sent stays in the spool, from where the engine takes it.
+            within = _FLUSH if self.registration.reachable else 0.0
+            await _ended("spans", lambda: exporter.aclose(within))
         await _ended("connections", self.http.aclose)
         if self.spool is not None:
             self.spool.close()

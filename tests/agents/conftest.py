@@ -202,6 +202,11 @@ def _value(value: Any) -> Any:
     return getattr(value, kind) if kind else None
 
 
+@pytest.fixture(scope="session")
+def new_team() -> type[Team]:
+    return Team
+
+
 @pytest.fixture
 def team(tmp_path: Path) -> Iterator[Team]:
     with closing(Team(tmp_path)) as made:
