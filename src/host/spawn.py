@@ -45,7 +45,8 @@ def close_all_but(keep: Iterable[int]) -> None:
     """Close every descriptor that is not in `keep`."""
     low = 0
     for fd in sorted(set(keep)):
-        os.closerange(low, fd)
+        if low < fd:  # closerange(0, 0) closes everything: a fault of CPython 3.11
+            os.closerange(low, fd)
         low = fd + 1
     os.closerange(low, max(os.sysconf("SC_OPEN_MAX"), 1024))
 
