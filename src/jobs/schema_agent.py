@@ -22,7 +22,7 @@ from teamwright.jobs.units import seconds, size
 class Strict(BaseModel):
     """No unknown keys, no silent conversions."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=False)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
 
 def _checked_id(text: str) -> str:
@@ -161,7 +161,7 @@ class Discover(Strict):
 class Config(BaseModel):
     """The port, and whatever the agent's class takes."""
 
-    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True, defer_build=True)
 
     port: Port | None = None
 
