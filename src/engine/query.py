@@ -97,7 +97,12 @@ class Query:
         }
         if usage.cost_usd is not None:
             counts["cost_usd"] = usage.cost_usd
-        return {**counts, "run_id": self.row.run_id, "trace_id": self.row.trace_id}
+        return {
+            **counts,
+            "run_id": self.row.run_id,
+            "trace_id": self.row.trace_id,
+            "agent": f"{self.row.job}/{self.row.agent}",
+        }
 
 
 def usage_view(usage: Usage) -> dict[str, Any]:
