@@ -102,13 +102,15 @@ class Shipper:
     async def flush(self, within: float = 5.0) -> bool:
         """Send everything now; whether it was stored within `within` seconds."""
         goal = self._spool.size
+        if self._spool.acked >= goal:
+            return True
+        self._hurry.set()
+        self._awake = False
+        self.wake()
         try:
             async with asyncio.timeout(within):
                 while self._spool.acked < goal and self._spool.size >= goal:
                     self._caught_up.clear()
-                    self._hurry.set()
-                    self._awake = False
-                    self.wake()
                     await self._caught_up.wait()
         except TimeoutError:
             return False
@@ -133,6 +135,7 @@ class Shipper:
             self._awake = False
             if self._processor is not None:
                 self._processor.announce_older(self._now() - int(self._delay * 1e9))
+                self._processor.write_notes()
             try:
                 await self._ship()
             except OSError as error:
@@ -144,10 +147,10 @@ class Shipper:
             if self._processor is not None and self._processor.unannounced:
                 self.wake()  # they come of age
 
-    async def _pause(self, seconds: float) -> None:
-        """Sleep, unless somebody waits for a flush."""
+    async def _pause(self, seconds: float) -> bool:
+        """Sleep, unless somebody waits for a flush; whether somebody does."""
         if self._hurry.is_set():
-            return
+            return True
         nap = asyncio.ensure_future(self._sleep(seconds))
         hurry = asyncio.ensure_future(self._hurry.wait())
         try:
@@ -156,6 +159,7 @@ class Shipper:
             for future in (nap, hurry):
                 future.cancel()
             await asyncio.gather(nap, hurry, return_exceptions=True)
+        return self._hurry.is_set()
 
     async def _ship(self) -> None:
         while records := _batch(self._spool.read_part(self._spool.acked, _READ_BYTES)):
@@ -178,10 +182,9 @@ class Shipper:
             except Later as error:
                 log.debug("spans wait: %s", error)
                 wait = error.seconds if error.seconds is not None else pause
-                await self._pause(min(wait, _LONGEST_PAUSE) * (1 + self._jitter() / 2))
-                self._hurry.clear()  # one try per flush; then the pauses count again
-                self._caught_up.set()
-                pause = min(pause * 2, _LONGEST_PAUSE)
+                self._hurry.clear()  # one try at once per flush; then the pauses count again
+                hurried = await self._pause(min(wait, _LONGEST_PAUSE) * (1 + self._jitter() / 2))
+                pause = _FIRST_PAUSE if hurried else min(pause * 2, _LONGEST_PAUSE)
             except Unwanted as error:
                 if len(records) == 1:
                     self.rejected += 1

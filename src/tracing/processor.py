@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 from opentelemetry import trace as otel
 from opentelemetry.context import Context
@@ -118,6 +119,13 @@ class SpoolProcessor(SpanProcessor):
             if (span.start_time or 0) < than_ns and span.get_span_context().span_id not in self._announced:
                 self.announce(span)
 
+    def write_notes(self) -> None:
+        """Tell, if there is room again, which traces have lost spans: they must not look complete."""
+        with suppress(SpoolFull):
+            for trace_id in list(self._lost):
+                self._sink.append(self._encoder.note(trace_id, self._lost[trace_id]), "dropped")
+                self._lost.pop(trace_id, None)
+
     def shutdown(self) -> None:
         """Nothing to flush: what ended is in the spool."""
 
@@ -126,16 +134,10 @@ class SpoolProcessor(SpanProcessor):
 
     def _write(self, payload: bytes, trace_id: int) -> None:
         if self._lost:
-            self._write_notes()
+            self.write_notes()
         self._sink.append(payload)
 
     def _count_lost(self, trace_id: int) -> None:
         self.dropped += 1
         if trace_id in self._lost or len(self._lost) < _NOTES_LIMIT:
             self._lost[trace_id] = self._lost.get(trace_id, 0) + 1
-
-    def _write_notes(self) -> None:
-        # There is room again: tell which traces have lost spans, so that they don't look complete.
-        for trace_id in list(self._lost):
-            self._sink.append(self._encoder.note(trace_id, self._lost[trace_id]), "dropped")
-            del self._lost[trace_id]

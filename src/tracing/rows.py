@@ -157,7 +157,7 @@ def _row(span: Span, state: int, job: str, agent: str, process: str, origin: byt
         span=span.span_id,
         parent=parent,
         state=state,
-        job=job or _text(found.get(v.JOB)) or _text(found.get(v.WORKFLOW)),
+        job=_text(found.get(v.JOB)) or job or _text(found.get(v.WORKFLOW)),
         agent=agent if job else _text(found.get(v.AGENT)),
         process=process,
         name=span.name,

@@ -59,10 +59,15 @@ class SpoolName:
 
     @classmethod
     def parse(cls, file_name: str) -> SpoolName | None:
-        """The name that `file_name` spells, or None."""
-        job, dot, rest = file_name.removesuffix(SUFFIX).partition(".")
+        """The name of a spool file, or None when it isn't one."""
+        return cls.from_text(file_name.removesuffix(SUFFIX)) if file_name.endswith(SUFFIX) else None
+
+    @classmethod
+    def from_text(cls, text: str) -> SpoolName | None:
+        """What `text` gave, taken back; None when it isn't one."""
+        job, dot, rest = text.partition(".")
         service, at, incarnation = rest.partition("@")
-        if not (file_name.endswith(SUFFIX) and dot and at):
+        if not (dot and at):
             return None
         return cls(unquote(job), unquote(service), unquote(incarnation))
 

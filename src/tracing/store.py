@@ -145,7 +145,7 @@ class SpanStore:
             names = [
                 name for (name,) in db.execute("select distinct process from span where state = 0 order by process")
             ]
-            return [found for name in names if (found := SpoolName.parse(name))], {}
+            return [found for name in names if (found := SpoolName.from_text(name))], {}
 
         found: list[SpoolName] = self._submit(work, 0).result()
         return found

@@ -16,6 +16,7 @@ from teamwright.tracing.messages import plain_text
 
 _BAR = 24
 _EXCERPT = 96
+_DEEPEST = 90  # columns of indentation; what is deeper is drawn as if it weren't
 _STYLES = {"ok": "green", "error": "bold red", "lost": "bold red", "running": "yellow"}
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
@@ -136,7 +137,8 @@ def _walk(spans: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], str, st
         yield span, lead, indent + ("│  " if below else "   ")
         for number, child in enumerate(reversed(below)):
             last = number == 0
-            stack.append((child, indent + ("└─ " if last else "├─ "), indent + ("   " if last else "│  ")))
+            further = indent + ("   " if last else "│  ") if len(indent) < _DEEPEST else indent
+            stack.append((child, indent + ("└─ " if last else "├─ "), further))
 
 
 def _title(span: dict[str, Any]) -> str:

@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import asyncio
+import gzip
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import httpx
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
+from starlette.requests import Request
+
+from teamwright.errors import Refused, TokenRefused
+from teamwright.tracing.reader import SpanReader
+from teamwright.tracing.store import SpanStore, Stored
+from teamwright.tracing.testing import Spans
+from teamwright.tracing.tracer import Tracer
+
+Serve = Callable[..., AbstractAsyncContextManager[str]]
+PROTOBUF = {"content-type": "application/x-protobuf"}
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient() as client:
+        yield client
+
+
+@pytest.fixture
+async def url(serve: Serve, listener: Callable[..., socket.socket], store: SpanStore) -> AsyncIterator[str]:
+    async with serve(store, listener(), body_limit=1 << 20) as url:
+        yield url
+
+
+@pytest.fixture
+def body(tracer: Tracer, spans: Spans) -> bytes:
+    with tracer.query("team", text="x"), tracer.agent(message="x"):
+        pass
+    return spans.body
+
+
+async def test_what_is_answered_with_200_is_in_the_store(
+    client: httpx.AsyncClient, url: str, body: bytes, store: SpanStore
+) -> None:
+    for data, more in ((body, {}), (gzip.compress(body), {"content-encoding": "gzip"})):
+        answer = await client.post(f"{url}/v1/traces", content=data, headers=PROTOBUF | more)
+        assert answer.status_code == 200 and answer.headers["content-type"] == "application/x-protobuf"
+        assert not ExportTraceServiceResponse.FromString(answer.content).HasField("partial_success")
+        with SpanReader(store.path) as reader:
+            assert [summary["spans"] for summary in reader.list_traces()] == [2]
+
+
+async def test_a_part_that_is_refused_is_told(client: httpx.AsyncClient, url: str, body: bytes) -> None:
+    request = TracesData.FromString(body)
+    request.resource_spans[0].scope_spans[0].spans[0].span_id = b"x"
+    answer = await client.post(f"{url}/v1/traces", content=request.SerializeToString(), headers=PROTOBUF)
+    partial = ExportTraceServiceResponse.FromString(answer.content).partial_success
+    assert answer.status_code == 200 and partial.rejected_spans == 1 and "span_id" in partial.error_message
+
+
+BAD: list[tuple[bytes, dict[str, str], int, str]] = [
+    (b"{}", {"content-type": "application/json"}, 415, "content type application/json"),
+    (b"", {"content-type": ""}, 415, "content type missing"),
+    (b"x", PROTOBUF, 400, "not an OTLP trace request"),
+    (b"x", PROTOBUF | {"content-encoding": "br"}, 415, "content encoding br"),
+    (b"this is no gzip", PROTOBUF | {"content-encoding": "gzip"}, 400, "not gzip"),
+    (gzip.compress(b"")[:-3], PROTOBUF | {"content-encoding": "gzip"}, 400, "cut off"),
+    (gzip.compress(b"") + b"more", PROTOBUF | {"content-encoding": "gzip"}, 400, "more after"),
+    (b"x" * (2 << 20), PROTOBUF, 413, "larger than 1 MiB"),
+    (gzip.compress(b"\0" * (64 << 20)), PROTOBUF | {"content-encoding": "gzip"}, 413, "larger than 1 MiB"),
+]
+
+
+@pytest.mark.parametrize(("data", "headers", "status", "message"), BAD)
+async def test_bad_input_gets_a_clear_answer(
+    client: httpx.AsyncClient, url: str, data: bytes, headers: dict[str, str], status: int, message: str, body: bytes
+) -> None:
+    for path in ("/v1/traces", "/v1/started"):
+        answer = await client.post(url + path, content=data, headers=headers)
+        assert answer.status_code == status and message in answer.json()["error"]["message"]
+    assert (await client.post(f"{url}/v1/traces", content=body, headers=PROTOBUF)).status_code == 200
+
+
+async def test_a_body_without_a_length_is_bounded_too(client: httpx.AsyncClient, url: str) -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        for _ in range(64):
+            yield b"x" * (64 << 10)
+
+    try:
+        answer = await client.post(f"{url}/v1/traces", content=endless(), headers=PROTOBUF)
+        assert answer.status_code == 413
+    except httpx.TransportError:
+        pass  # it was closed on us while we wrote: as good
+
+
+async def test_who_may_not_is_told_so(
+    client: httpx.AsyncClient, serve: Serve, listener: Callable[..., socket.socket], store: SpanStore, body: bytes
+) -> None:
+    async def authorize(request: Request) -> None:
+        token = request.headers.get("authorization")
+        if token is None:
+            raise TokenRefused("no token")
+        if token != "Bearer good":
+            raise Refused("not for you")
+
+    async with serve(store, listener(), authorize=authorize) as url:
+        statuses: list[int] = []
+        for token in (None, "Bearer bad", "Bearer good"):
+            headers = PROTOBUF | ({"authorization": token} if token else {})
+            statuses.append((await client.post(f"{url}/v1/traces", content=body, headers=headers)).status_code)
+    assert statuses == [401, 403, 200]
+
+
+async def test_a_writer_that_is_behind_says_when_to_come_again(
+    client: httpx.AsyncClient, serve: Serve, listener: Callable[..., socket.socket], body: bytes, tmp_path: Any
+) -> None:
+    taken = asyncio.Event()
+
+    class Telling(SpanStore):
+        def ingest(self, body: bytes, *, started: bool = False) -> Future[Stored]:
+            taken.set()
+            return super().ingest(body, started=started)
+
+    store = Telling(tmp_path / "busy.db", capacity=len(body))
+    gate = threading.Event()
+    held = store._writer.submit(lambda db: gate.wait())
+    async with serve(store, listener()) as url:
+        first = asyncio.create_task(client.post(f"{url}/v1/traces", content=body, headers=PROTOBUF))
+        await taken.wait()
+        busy = await client.post(f"{url}/v1/traces", content=body, headers=PROTOBUF)
+        assert busy.status_code == 503 and float(busy.headers["retry-after"]) > 0
+        assert "behind" in busy.json()["error"]["message"]
+        gate.set()
+        assert (await first).status_code == 200
+    held.result()
+    store.close()
