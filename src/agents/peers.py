@@ -98,7 +98,9 @@ class Peers:
     ) -> PeerAnswer:  # fmt: skip
         run, message_id = caller.run, str(uuid4())
         deadline, name = self._deadline(run)
-        headers = {**HEADERS, "authorization": f"Bearer {self._tokens.get(f'{peer.job}/{peer.agent}', '')}"}
+        headers = dict(HEADERS)
+        if token := self._tokens.get(f"{peer.job}/{peer.agent}"):
+            headers["authorization"] = f"Bearer {token}"
         metadata: dict[str, Any] = {}
         below = run.child(job=peer.job, agent=peer.agent)
         below = _with_limits(below, grant.share, deadline)

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+import pytest
+
+from teamwright.agents.budget import PeerBudget
+from teamwright.agents.gate import Busy, Gate, Slot
+from teamwright.errors import LimitReached
+
+
+async def test_slots_go_in_order_and_the_queue_is_bounded() -> None:
+    gate = Gate(1, 2)
+    first = await gate.enter()
+    order: list[int] = []
+
+    async def wait(number: int) -> None:
+        slot = await gate.enter()
+        order.append(number)
+        slot.release()
+
+    waiting = [asyncio.create_task(wait(number)) for number in (1, 2)]
+    await asyncio.sleep(0)
+    assert (gate.working, gate.waiting, gate.free) == (1, 2, False)
+    with pytest.raises(Busy, match="1 runs at work and 2 waiting"):
+        await gate.enter()
+    first.release()
+    first.release()
+    await asyncio.gather(*waiting)
+    assert order == [1, 2]
+    assert (gate.working, gate.waiting, gate.free) == (0, 0, True)
+
+
+async def test_a_lent_slot_is_used_by_others_and_comes_back_first() -> None:
+    gate = Gate(1, 10)
+    order: list[str] = []
+    answered = asyncio.Event()
+
+    async def caller() -> None:
+        slot = await gate.enter()
+        async with slot.lend():
+            await answered.wait()
+        order.append("caller")
+        slot.release()
+
+    async def other(name: str) -> None:
+        slot = await gate.enter()
+        order.append(name)
+        answered.set()
+        await asyncio.sleep(0)
+        slot.release()
+
+    await asyncio.gather(caller(), other("one"), other("two"), other("three"))
+    assert order == ["one", "caller", "two", "three"]
+    assert gate.working == 0
+
+
+async def test_parallel_calls_lend_once() -> None:
+    gate = Gate(1, 10)
+    slot = await gate.enter()
+
+    async def call() -> None:
+        async with slot.lend():
+            await asyncio.sleep(0.001)
+
+    await asyncio.gather(call(), call(), call())
+    assert gate.working == 1
+    slot.release()
+    assert gate.working == 0
+
+
+async def test_cancelling_loses_no_slot() -> None:
+    gate = Gate(1, 10)
+    first = await gate.enter()
+
+    async def work(slot: Slot | None = None) -> None:
+        slot = await gate.enter()
+        try:
+            async with slot.lend():
+                await asyncio.sleep(60)
+        finally:
+            slot.release()
+
+    tasks = [asyncio.create_task(work()) for _ in range(3)]
+    await asyncio.sleep(0.001)
+    tasks[1].cancel()
+    first.release()
+    await asyncio.sleep(0.001)
+    for task in tasks:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+    assert (gate.working, gate.free) == (0, True)
+
+
+async def test_a_budget_is_never_passed_and_comes_back() -> None:
+    budget = PeerBudget(50)
+    async with asyncio.timeout(1):
+        first = await budget.take()
+    assert first.share == 41
+    assert budget.left == 8
+    first.spent = 5
+    first.back()
+    first.back()
+    assert budget.left == 44
+    grants = await asyncio.gather(*(budget.take() for _ in range(4)))
+    assert [grant.share for grant in grants] == [8, 8, 8, 8]
+    assert budget.left == 8
+    assert sum(1 + (grant.share or 0) for grant in grants) + budget.left == 44
+
+
+async def test_who_finds_nothing_left_waits_for_those_who_are_out() -> None:
+    budget = PeerBudget(2)
+    first, second = await asyncio.gather(budget.take(), budget.take())
+    assert (first.share, second.share, budget.left) == (0, 0, 0)
+    budget = PeerBudget(3)
+    first = await budget.take()
+    assert (first.share, budget.left) == (2, 0)
+    waiting = asyncio.create_task(budget.take())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    first.spent = 1
+    first.back()
+    assert (await waiting).share == 0
+    with pytest.raises(LimitReached) as caught:
+        (await waiting).back()
+        await budget.take()
+        await budget.take()
+    assert caught.value.limit == "peer_calls"
+
+
+async def test_a_chain_of_eight_fits_into_fifty() -> None:
+    left = 50
+    for _ in range(8):
+        left = (await PeerBudget(left).take()).share or 0
+    assert left > 0
+
+
+async def test_no_limit() -> None:
+    grant = await PeerBudget(None).take()
+    assert grant.share is None
+    grant.back()
