@@ -54,19 +54,31 @@ def ask_and_print(
         call.emit(result.to_dict())
     elif result.status == "ok":
         click.echo(result.answer)
-        click.echo(summary(result), err=True)
+        click.echo(summary(result, agents_in(call, result.trace_id)), err=True)
     if result.status != "ok":
-        raise QueryFailed(
-            f"{result.agent or job}: {result.answer or result.status}", hint=f"deploy trace show {result.trace_id[:8]}"
-        )
+        hint = f"deploy trace show {result.trace_id[:8]}" if result.trace_id else None
+        raise QueryFailed(f"{result.agent or job}: {result.answer or result.state}", hint=hint)
 
 
-def summary(result: QueryResult) -> str:
+def agents_in(call: Call, trace_id: str) -> int:
+    """How many agents took part, as the home's spans tell; 0 when they don't."""
+    from teamwright.errors import UnknownJob
+    from teamwright.tracing.reader import SpanReader
+    from teamwright.tracing.view import trace_show
+
+    try:
+        with SpanReader(call.home.spans_db, call.home.spool_dir) as reader:
+            return len(trace_show(reader.show(trace_id))["summary"]["agents"])
+    except UnknownJob:  # tracing is off
+        return 0
+
+
+def summary(result: QueryResult, agents: int) -> str:
     """One line: trace id, agents, seconds, dollars."""
     from teamwright.cli.output import dollars, milliseconds
 
     parts = [f"trace {result.trace_id[:8]}"]
-    if result.agents:
-        parts.append(f"{result.agents} agent{'' if result.agents == 1 else 's'}")
+    if agents:
+        parts.append(f"{agents} agent{'' if agents == 1 else 's'}")
     parts += [milliseconds(result.duration_ms), dollars(result.usage.get("cost_usd"))]
     return f"-- {', '.join(parts)} (deploy trace show {result.trace_id[:8]})"

@@ -33,13 +33,13 @@ _COLOURS = {
 }
 
 
-def console(*, stderr: bool = False) -> Console:
-    """Where rich text goes; as wide as needed when it is not a terminal, so that nothing is cut for `grep`."""
+def console(*, stderr: bool = False, width: int = 200) -> Console:
+    """Where rich text goes; `width` columns wide when it is not a terminal, so that little is cut for `grep`."""
     from rich.console import Console
 
     found = Console(stderr=stderr, highlight=False, soft_wrap=False)
     if not found.is_terminal:
-        found.width = 200
+        found.width = width
     return found
 
 

@@ -59,4 +59,4 @@ def show(call: Call, trace_id: str | None, job: str | None) -> None:
     from teamwright.cli.output import console
     from teamwright.tracing.tree import render_trace
 
-    console().print(render_trace(found))
+    console(width=120).print(render_trace(found))
