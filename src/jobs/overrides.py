@@ -27,22 +27,25 @@ class _Wrong(Exception):
 
 
 def apply(source: Source, sets: Sequence[str]) -> None:
-    """Carry out `sets` on `source`, in their order; what can't be done is added to its problems."""
+    """Carry out `sets` on `source`, in their order; what can't be done is added to its problems.
+
+    Messages name the flag by its path, without the value: that may be a secret.
+    """
     for text in sets:
-        label = f"--set {text}"
+        key, equals, raw = text.partition("=")
+        label = f"--set {key}" if equals else f"--set {text}"
         try:
-            _apply(source, text, label)
+            if not equals or not key.strip():
+                raise _Wrong("must be PATH=VALUE", "for example agents.writer.limits.turns=3")
+            _apply(source, key.strip(), raw, label)
         except _Wrong as wrong:
             source.problems.append(((), Problem(wrong.message, label, hint=wrong.hint)))
         except JobFileError as error:
             source.problems.append(((), Problem(error.problems[0].message, label, hint="VALUE must be YAML")))
 
 
-def _apply(source: Source, text: str, label: str) -> None:
-    key, equals, raw = text.partition("=")
-    if not equals or not key.strip():
-        raise _Wrong("must be PATH=VALUE", "for example agents.writer.limits.turns=3")
-    path = _resolve(source.data, _steps(key.strip()))
+def _apply(source: Source, key: str, raw: str, label: str) -> None:
+    path = _resolve(source.data, _steps(key))
     value = value_of(raw, label)
     parent: Any = source.data
     for depth, part in enumerate(path[:-1]):

@@ -68,7 +68,7 @@ class Plan:
     """A whole job. `levels` holds agent ids in start order; `edges` are (caller, callee).
 
     `timeout` is seconds per agent to ready. `revision` hashes the resolved file, prompts, user code
-    and package versions; `fingerprint` hashes what a running job must be restarted for.
+    and package versions: another revision needs a restart to take effect.
     """
 
     job: str

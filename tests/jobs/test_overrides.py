@@ -54,22 +54,22 @@ def test_references_in_a_value_stay_as_they_are(folder: Folder) -> None:
     ("text", "says"),
     [
         ("agents.lead", "--set agents.lead: must be PATH=VALUE (for example agents.writer.limits.turns=3)"),
-        ("=3", "--set =3: must be PATH=VALUE"),
+        ("=3", "--set : must be PATH=VALUE"),
         ("agents..lead=3", "can't make out the path 'agents..lead'"),
         (".agents=3", "can't make out the path"),
         ("agents[x]=3", "can't make out the path"),
-        ("agents.wrter.queue=3", "--set agents.wrter.queue=3: no agent 'wrter' (did you mean 'writer'?)"),
+        ("agents.wrter.queue=3", "--set agents.wrter.queue: no agent 'wrter' (did you mean 'writer'?)"),
         ("agents.9.queue=3", "agents has 3 entries, there is no [9]"),
         ("agents[9].queue=3", "agents has 3 entries, there is no [9]"),
         ("topology.spokes.writer=x", "topology.spokes is a list: write topology.spokes[0]"),
         ("topology.spokes[2]=x", "topology.spokes has 2 entries, there is no [2]"),
         ("topology.type.x=1", "topology.type is a value, it has no 'x' in it"),
         ("job.tags[0]=x", "there is no list job.tags"),
-        ("agents.lead.queue=[1", "--set agents.lead.queue=[1: not valid YAML"),
-        ("agents.lead.queues=1", "--set agents.lead.queues=1: agents[0].queues: agent 'lead': unknown key (did you"),
-        ("agents.lead.queue=many", "--set agents.lead.queue=many: agents[0].queue: agent 'lead': must be a"),
-        ("agents.lead.restart={max: x}", "--set agents.lead.restart={max: x}: agents[0].restart.max: "),
-        ("topology.hub=nobody", "--set topology.hub=nobody: topology.hub: no agent 'nobody'"),
+        ("agents.lead.queue=[1", "--set agents.lead.queue: not valid YAML"),
+        ("agents.lead.queues=1", "--set agents.lead.queues: agents[0].queues: agent 'lead': unknown key (did you"),
+        ("agents.lead.queue=many", "--set agents.lead.queue: agents[0].queue: agent 'lead': must be a"),
+        ("agents.lead.restart={max: x}", "--set agents.lead.restart: agents[0].restart.max: "),
+        ("topology.hub=nobody", "--set topology.hub: topology.hub: no agent 'nobody'"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_set_names_the_flag(text: str, says: str, folder: Folder) -> None:
@@ -80,3 +80,11 @@ def test_what_cannot_be_set_names_the_flag(text: str, says: str, folder: Folder)
 def test_older_values_of_a_path_are_forgotten(folder: Folder) -> None:
     plan = folder.load("job: {version: '1', tags: [a]}\n" + TEXT, "job={name: x}", environ={"WHO": "x"}).plan
     assert (plan.job, plan.version, plan.tags) == ("x", "1.0.0", ())
+
+
+def test_a_value_is_not_repeated_where_it_may_be_stored(folder: Folder) -> None:
+    resolved = folder.load(TEXT, "agents.lead.auth=login", "environment.API_KEY=hidden", environ={"WHO": "x"})
+    (warning,) = resolved.warnings
+    assert warning.startswith("--set agents.lead.auth: agents[0].auth: ")
+    assert resolved.secrets["lead"] == {"API_KEY": "hidden"}
+    assert "hidden" not in str(resolved.plan.to_dict())
