@@ -28,6 +28,7 @@ log = logging.getLogger("teamwright.engine")
 
 #: Seconds that the host may take to end agents, above the grace it gives them.
 STOP_DEADLINE = 30.0
+_DOWN = frozenset(["pending", "failed", "stopped"])
 _DEAD = frozenset(["backing_off", "failed", "stopped", "lost"])
 
 
@@ -287,6 +288,11 @@ class Jobs:
 
     def host_lost(self) -> None:
         """The line to the host broke: everything it ran is gone, unless the same host says hello again."""
+        for job in self.state.active():
+            for agent in job.agents.values():
+                if agent.state.status not in _DOWN:
+                    agent.state = replace(agent.state, status="lost", pid=None)
+                    self.state.save_agent(agent)
         for deployment in self._deployments.values():
             deployment.host_lost()
 
