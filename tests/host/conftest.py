@@ -1,0 +1,306 @@
+"""A real guard with stand-ins for engine and agents, driven from the test as the engine would drive it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from teamwright.agents.spec import AgentSpec
+from teamwright.host import guard as guard_module
+from teamwright.host.api import AgentState, Cause, HealthCheck, LaunchOrder, PortRequest, RestartPolicy
+from teamwright.host.link import HostLink
+from teamwright.host.proc import Process, mark, read, snapshot
+
+STANDINS = Path(__file__).parent / "standins"
+GUARD = Path(guard_module.__file__).resolve()
+
+
+class World:
+    """One home with its guard. `left()` are the processes that carry this home's mark."""
+
+    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+        self.home = folder / "logs"
+        self.home.mkdir()
+        self.home_id = secrets.token_hex(6)
+        self.run_dir = Path(tempfile.mkdtemp(prefix="tw-"))
+        self.environment = environment
+        self.guards: list[subprocess.Popen[bytes]] = []
+        self.lifelines: list[socket.socket] = []
+        self.seen: list[int] = []
+
+    def order(self, **changes: Any) -> dict[str, Any]:
+        entry = {
+            "engine": ["-I", str(STANDINS / "engine.py")],
+            "agent": f"{STANDINS / 'agent.py'}:serve",
+            "agent_command": ["-I", str(STANDINS / "agent.py")],
+            "warm": "",
+            **changes.pop("entry", {}),
+        }
+        return {
+            "home": str(self.home),
+            "home_id": self.home_id,
+            "run_dir": str(self.run_dir),
+            "python": sys.executable,
+            "port": 0,
+            "stay": True,
+            "host": False,
+            "version": "1",
+            "fingerprint": "f",
+            "env": self.environment,
+            "entry": entry,
+            **changes,
+        }
+
+    def spawn(self, **changes: Any) -> subprocess.Popen[bytes]:
+        """Start a guard; its answer is awaited by `answer()`."""
+        ours, theirs = socket.socketpair()
+        ours.settimeout(20)
+        self.lifelines.append(ours)
+        with theirs:
+            order = self.order(lifeline=theirs.fileno(), **changes)
+            process = subprocess.Popen(
+                [sys.executable, "-I", "-S", str(GUARD), json.dumps(order)],
+                env=self.environment,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+        self.guards.append(process)
+        return process
+
+    def answer(self) -> dict[str, Any]:
+        with self.lifeline.makefile() as file:
+            answer: dict[str, Any] = json.loads(file.readline())
+        return answer
+
+    def start(self, **changes: Any) -> dict[str, Any]:
+        """Start a guard that says ok."""
+        self.spawn(**changes)
+        answer = self.answer()
+        assert answer.get("ok"), answer
+        return answer
+
+    @property
+    def guard(self) -> subprocess.Popen[bytes]:
+        return self.guards[-1]
+
+    @property
+    def lifeline(self) -> socket.socket:
+        return self.lifelines[-1]
+
+    @staticmethod
+    def show(text: str) -> None:
+        """For `pytest -s`: what was measured."""
+        sys.stdout.write(f"    {text}\n")
+
+    def engine(self, **message: Any) -> Any:
+        """Say something to the stand-in engine."""
+        info = json.loads((self.home / "engine.json").read_text())
+        with socket.create_connection(("127.0.0.1", info["port"]), timeout=20) as connection:
+            connection.sendall(json.dumps(message).encode() + b"\n")
+            with connection.makefile() as file:
+                text = file.read()
+        return json.loads(text) if text else None
+
+    def processes(self, who: str = "") -> list[Process]:
+        """Living processes of this home; `who` is what follows the home's id in the mark."""
+        wanted = f"{self.home_id}:{who}"
+        return [process for process in snapshot().values() if not process.gone and mark(process.pid).startswith(wanted)]
+
+    def pid(self, who: str) -> int | None:
+        """The pid of engine, host or zygote."""
+        return next((process.pid for process in self.processes(who) if self._is(process, who)), None)
+
+    def _is(self, process: Process, who: str) -> bool:
+        # Forked agents have the zygote's environment, and it shares that with nobody but them.
+        parent = {"zygote": "host"}.get(who)
+        return parent is None or mark(process.parent) == f"{self.home_id}:{parent}"
+
+    @staticmethod
+    def until(condition: Callable[[], Any], seconds: float = 10.0) -> float:
+        """Wait until something holds; how long it took. Raises TimeoutError."""
+        begin = time.monotonic()
+        while not condition():
+            if time.monotonic() - begin > seconds:
+                raise TimeoutError
+            time.sleep(0.005)
+        return time.monotonic() - begin
+
+    def left(self) -> list[str]:
+        """What of this home still runs, the guard included."""
+        found = [f"{process.name} {process.pid} {mark(process.pid)}" for process in self.processes()]
+        found += [f"guard {guard.pid}" for guard in self.guards if guard.poll() is None]
+        found += [
+            f"child {process.pid}" for pid in self.seen if (process := read(pid)) and not process.gone and process.name
+        ]
+        return found
+
+    def clear(self) -> list[str]:
+        """Nothing should be left; whatever is, is killed and named."""
+        for guard in self.guards:
+            if guard.poll() is None:
+                guard.terminate()
+        with suppress(TimeoutError):
+            self.until(lambda: all(guard.poll() is not None for guard in self.guards), 25)
+        found = self.left()
+        for guard in self.guards:
+            if guard.poll() is None:
+                guard.kill()
+            guard.wait()
+        for process in self.processes():
+            with suppress(OSError):
+                os.kill(process.pid, signal.SIGKILL)
+        for lifeline in self.lifelines:
+            lifeline.close()
+        shutil.rmtree(self.run_dir, ignore_errors=True)
+        return found
+
+
+class Team:
+    """Agents of a world, ordered over a HostLink as the engine does it."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.events: list[tuple[Cause, AgentState, int]] = []
+        self.states: dict[str, AgentState] = {}
+        self.hellos: list[tuple[dict[str, Any], list[AgentState]]] = []
+        self.lost = 0
+        self._changed = asyncio.Event()
+        self.link = HostLink(world.run_dir / "host.sock", self._event, self._hello, self._lose)
+        self.task = asyncio.create_task(self.link.run())
+
+    def _event(self, cause: Cause, state: AgentState, seq: int) -> None:
+        self.events.append((cause, state, seq))
+        self.states[state.id] = state
+        self._changed.set()
+
+    async def _hello(self, hello: dict[str, Any], states: list[AgentState]) -> None:
+        self.hellos.append((hello, states))
+        self._changed.set()
+
+    def _lose(self) -> None:
+        self.lost += 1
+        self._changed.set()
+
+    async def until(self, condition: Callable[[], Any], seconds: float = 20.0) -> float:
+        """Wait until something holds; how long it took."""
+        begin = time.monotonic()
+        async with asyncio.timeout(seconds):
+            while not condition():
+                self._changed.clear()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._changed.wait(), 0.02)
+        return time.monotonic() - begin
+
+    async def is_(self, agent: str, *statuses: str, seconds: float = 20.0) -> AgentState:
+        """Wait until an agent has one of these statuses."""
+        try:
+            await self.until(lambda: agent in self.states and self.states[agent].status in statuses, seconds)
+        except TimeoutError:
+            raise AssertionError(f"{agent} is {self.states.get(agent)}, not {statuses}") from None
+        return self.states[agent]
+
+    def make(self, agent: str, **given: Any) -> LaunchOrder:
+        """An order for the stand-in agent; keys of LaunchOrder, the rest goes into its config."""
+        names = ("timeout", "restart", "health", "threads", "memory", "cpu")
+        order = {name: given.pop(name) for name in names if name in given}
+        spec = {name: given.pop(name) for name in ("environment", "secrets", "tokens") if name in given}
+        world = self.world
+        return LaunchOrder(
+            AgentSpec(
+                job="j",
+                agent=agent,
+                incarnation="",
+                home=str(world.home),
+                home_id=world.home_id,
+                job_folder=str(world.home),
+                kind="class",
+                url="",
+                engine_url="",
+                public_key="",
+                epoch_file="",
+                spool_dir="",
+                config=given,
+                **spec,
+            ),
+            log_file=str(world.home / "jobs/j/agents" / f"{agent}.log"),
+            **{"health": HealthCheck(enabled=False), "restart": RestartPolicy(), **order},
+        )
+
+    async def launch(self, *agents: str, wait: bool = True, **given: Any) -> list[AgentState]:
+        """Bind, launch, and wait until they are healthy."""
+        await self.link.bind([PortRequest(f"j/{agent}") for agent in agents])
+        await self.link.launch([self.make(agent, **given) for agent in agents])
+        if not wait:
+            return []
+        return [await self.is_(f"j/{agent}", "healthy") for agent in agents]
+
+    async def get(self, agent: str, path: str) -> Any:
+        """Ask a stand-in agent."""
+        port = self.states[f"j/{agent}"].port
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(f"GET /{path} HTTP/1.1\r\n\r\n".encode())
+        data = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        return json.loads(data.partition(b"\r\n\r\n")[2])
+
+    async def children(self, agent: str) -> list[int]:
+        """The pids of everything that the agent has started; looked after until the end of the test."""
+        found: list[int] = await self.get(agent, "children")
+        self.world.seen += found
+        return found
+
+    async def close(self) -> None:
+        self.task.cancel()
+        await asyncio.wait([self.task])
+
+
+@pytest.fixture
+def world(tmp_path: Path, environment: dict[str, str]) -> Iterator[World]:
+    made = World(tmp_path, {**environment, "TEAMWRIGHT_PORTS": "9200-9599"})
+    yield made
+    left = made.clear()
+    assert not left, left
+
+
+@pytest.fixture(params=["zygote", "subprocess"])
+def spawn_way(request: pytest.FixtureRequest) -> str:
+    """Both ways to start agents."""
+    return str(request.param)
+
+
+@pytest.fixture
+async def team(world: World) -> AsyncIterator[Team]:
+    """A guard, a host and no agents yet."""
+    world.start(host=True)
+    made = Team(world)
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def either_team(world: World, spawn_way: str) -> AsyncIterator[Team]:
+    """The same, agents started in both ways."""
+    world.environment["TEAMWRIGHT_SPAWN"] = spawn_way
+    world.start(host=True)
+    made = Team(world)
+    yield made
+    await made.close()
