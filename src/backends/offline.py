@@ -57,11 +57,12 @@ class OfflineBackend:
         about_self = f"{agent} {config.description} {prompt}" if config else ""
 
         async def step(entries: Sequence[Entry]) -> Reply:
+            peers = await turn.peers() if any(tool.name == _QUERY_AGENT for tool in turn.tools) else ()
             with turn.tracer.model_call(
                 model=MODEL, provider=MODEL, messages=loop.to_messages(entries), system=prompt or None
             ) as span:
                 done = [result for entry in entries if isinstance(entry, Results) for result in entry.results]
-                calls = () if done else await _choose(turn, about_self, ids)
+                calls = () if done else _choose(turn, peers, about_self, ids)
                 text = "" if calls else _compose(turn, agent, done)
                 read = sum(len(_words(str(message))) for message in loop.to_messages(entries))
                 written = len(_words(text)) + sum(len(_words(str(call.arguments))) for call in calls)
@@ -74,16 +75,15 @@ class OfflineBackend:
         return await loop.run(turn, step)
 
 
-async def _choose(turn: Turn, about_self: str, ids: Iterable[int]) -> tuple[ToolCall, ...]:
+def _choose(turn: Turn, peers: Sequence[Peer], about_self: str, ids: Iterable[int]) -> tuple[ToolCall, ...]:
     question = _keywords(turn.text)
     calls: list[tuple[str, Mapping[str, Any]]] = []
     for tool in _matching_tools(turn.tools, question):
         arguments = _fill(tool, turn.text)
         if arguments is not None:
             calls.append((tool.name, arguments))
-    if any(tool.name == _QUERY_AGENT for tool in turn.tools):
-        peers = _matching_peers(await turn.peers(), question, about_self, first=turn.run.depth == 0, tools=bool(calls))
-        calls += [(_QUERY_AGENT, {"agent": peer.id, "message": turn.text}) for peer in peers]
+    asked = _matching_peers(peers, question, about_self, first=turn.run.depth == 0, tools=bool(calls))
+    calls += [(_QUERY_AGENT, {"agent": peer.id, "message": turn.text}) for peer in asked]
     return tuple(
         ToolCall(f"call_{number}", name, arguments) for (name, arguments), number in zip(calls, ids, strict=False)
     )

@@ -224,7 +224,7 @@ def test_a_failure_is_a_failed_task_with_its_reason(team: Team) -> None:
 
 def test_spans_are_in_the_spool_before_the_answer_leaves_and_continue_the_callers_trace(team: Team) -> None:
     trace, parent = uuid4().hex, uuid4().hex[:16]
-    metadata = {
+    metadata: dict[str, Any] = {
         TRACE_EXT: {"traceparent": f"00-{trace}-{parent}-01"},
         RUN_EXT: {"run_id": str(uuid4()), "depth": 3, "user": "zoe", "agent": "worker", "labels": {"team": "red"}},
     }
