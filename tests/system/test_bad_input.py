@@ -34,7 +34,7 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
         ),
         ("agents: [{id: a, type: Nobody, module: nowhere.at_all}]", ["nowhere.at_all"]),
         ("agents: [{id: a, type: Nobody, module: helper}]", ["Nobody", "helper"]),
-        ("agents: [{id: a, type: Broken, module: broken}]", ["broken", "line 1"]),
+        ("agents: [{id: a, type: Broken, module: broken}]", ["broken.py:1", "syntax error"]),
         ("", ["empty"]),
         ("\0\1\2", ["binary"]),
         ("- a\n- b\n", ["list"]),
@@ -149,7 +149,7 @@ def test_big_and_strange_queries(deploy: Deploy, tmp_path: Path) -> None:
             "import sys\nfrom teamwright import Agent\nclass Bad(Agent):\n    ...\nsys.exit('my last words')\n",
             "my last words",
         ),
-        ("raise RuntimeError('no luck')\n", "no luck"),
+        ("class Bad: ...\nraise RuntimeError('no luck')\n", "no luck"),
         (
             "import time\nfrom teamwright import Agent\nprint('asleep', flush=True)\ntime.sleep(60)\n"
             "class Bad(Agent):\n    ...\n",
@@ -199,5 +199,5 @@ def test_json_is_all_there_is_on_stdout(deploy: Deploy, tmp_path: Path) -> None:
     for arguments in commands:
         done = deploy(*arguments, "--json", folder=tmp_path)
         assert isinstance(done.json, dict), str(done)
-        assert ("error" in done.json) == (done.code != 0), str(done)
+        assert bool(done.json.get("error")) == (done.code != 0), str(done)
         assert json.dumps(done.json) == done.out.rstrip("\n")

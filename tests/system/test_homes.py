@@ -84,9 +84,11 @@ def test_two_starts_at_the_same_moment(deploy: Deploy) -> None:
     for process in starts:
         out, err = process.communicate(timeout=60)
         results.append((process.returncode, out.decode(), err.decode()))
-    assert [code for code, _, _ in results] == [0, 0], results
-    jobs = [json.loads(out) for _, out, _ in results]
-    assert jobs[0]["agents"] == jobs[1]["agents"]
+    good = [json.loads(out) for code, out, _ in results if code == 0]
+    assert good, results
+    for code, out, err in results:  # the other one found it running, or was told that it is being started
+        assert code == 0 or (code, "is being started already" in err, "error" in json.loads(out)) == (1, True, True)
+    assert deploy("ps", "hello", "--json").ok().json["agents"] == good[0]["agents"]
     deploy("stop", "--all").ok()
 
 
