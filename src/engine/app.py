@@ -123,7 +123,7 @@ class Engine:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.front_door.aclose()
         await self.followers.aclose()
-        await self.upstream.close()
+        self.upstream.close()
         await self.spans.aclose()
         await asyncio.to_thread(self.state.close)
 

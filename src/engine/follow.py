@@ -158,7 +158,7 @@ class Followers:
         body = rpc.encode({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
         try:
             async with asyncio.timeout(_LOOK), self._upstream.post(agent, body, {}) as response:
-                reply = json.loads(await response.aread())
+                reply = json.loads(await response.read())
         except TimeoutError:
             raise PeerError(f"agent {row.agent} does not answer", reason="timeout") from None
         except ValueError:

@@ -139,10 +139,10 @@ class FrontDoor:
                 async with self._upstream.post(agent, body, headers, caller=claims.sub) as response:
                     media = response.headers.get("content-type", _JSON)
                     if not media.startswith(_SSE):
-                        relay.begin(Head(media, await response.aread(), response.status_code))
+                        relay.begin(Head(media, await response.read(), response.status))
                         return
-                    relay.begin(Head(media, status=response.status_code))
-                    async for chunk in response.aiter_raw():
+                    relay.begin(Head(media, status=response.status))
+                    async for chunk in response.chunks():
                         await relay.send(chunk)
             except PeerError as error:
                 await _break(relay, _peer_error(error, call, agent))
@@ -161,13 +161,13 @@ class FrontDoor:
                 await self._state.open_task(query.row)
                 async with self._upstream.post(agent, body, admitted.headers, caller=claims.sub) as response:
                     media = response.headers.get("content-type", _JSON)
-                    if response.status_code != 200:
-                        raise _refusal(agent, response.status_code, await response.aread())
+                    if response.status != 200:
+                        raise _refusal(agent, response.status, await response.read())
                     if media.startswith(_SSE):
                         relay.begin(Head(media))
                         await self._stream(response, relay, admitted)
                     else:
-                        relay.begin(Head(_JSON, self._whole(await response.aread(), admitted, agent)))
+                        relay.begin(Head(_JSON, self._whole(await response.read(), admitted, agent)))
             except PeerError as error:
                 if not query.ended:
                     query.end(error=error.message, reason=error.reason)
@@ -188,7 +188,7 @@ class FrontDoor:
     async def _stream(self, response: Any, relay: Relay, admitted: Admitted) -> None:
         query = admitted.query
         splitter = Splitter()
-        async for chunk in response.aiter_raw():
+        async for chunk in response.chunks():
             for frame in splitter.feed(chunk):
                 reply = payload(frame)
                 if reply is not None and not query.ended:
