@@ -34,6 +34,10 @@ _WANTED = frozenset(
 _DEPLOYMENT = frozenset([v.OP_DEPLOY, v.OP_START_AGENT, v.OP_STOP_AGENT])
 
 
+#: Job, service, process and origin of each resource (as bytes) and scope (name, version) of one request.
+Seen = dict[tuple[bytes, str, str], tuple[str, str, str, bytes]]
+
+
 class BadSpans(ValueError):
     """What was sent is not OTLP, or holds no span that can be kept."""
 
@@ -87,8 +91,9 @@ def decode(body: bytes, *, started: bool = False) -> Decoded:
     except DecodeError as error:
         raise BadSpans(f"not an OTLP trace request in protobuf: {error}") from None
     found = Decoded([], [])
+    seen: Seen = {}
     for item in request.resource_spans:
-        for row, problem in _resource(item, STARTED if started else REAL):
+        for row, problem in _resource(item, STARTED if started else REAL, seen):
             if row is None:
                 found.rejected += 1
                 found.reason = found.reason or problem
@@ -101,26 +106,28 @@ def decode(body: bytes, *, started: bool = False) -> Decoded:
     return found
 
 
-def _resource(item: ResourceSpans, state: int) -> Iterator[tuple[Row | None, str]]:
-    job = agent = instance = ""
-    for attribute in item.resource.attributes:
-        key = attribute.key
-        if key == v.SERVICE_NAME:
-            agent = attribute.value.string_value
-        elif key == v.SERVICE_NAMESPACE:
-            job = attribute.value.string_value
-        elif key == v.SERVICE_INSTANCE:
-            instance = attribute.value.string_value
-    process = SpoolName(job, agent, instance).text
+def _resource(item: ResourceSpans, state: int, seen: Seen) -> Iterator[tuple[Row | None, str]]:
+    # Every span of a spool brings its resource along, and it is the same one nearly always.
+    key = item.resource.SerializeToString()
     for scoped in item.scope_spans:
-        origin = ResourceSpans(
-            resource=item.resource,
-            schema_url=item.schema_url,
-            scope_spans=[ScopeSpans(scope=scoped.scope, schema_url=scoped.schema_url)],
-        ).SerializeToString(deterministic=True)
+        known = (key, scoped.scope.name, scoped.scope.version)
+        whose = seen.get(known)
+        if whose is None:
+            whose = seen[known] = _whose(item, scoped)
+        job, agent, process, origin = whose
         for span in scoped.spans:
             problem = _problem(span, state)
             yield (None, problem) if problem else (_row(span, state, job, agent, process, origin), "")
+
+
+def _whose(item: ResourceSpans, scoped: ScopeSpans) -> tuple[str, str, str, bytes]:
+    """Job, service, process, and the resource and scope in one piece."""
+    found = {attribute.key: attribute.value.string_value for attribute in item.resource.attributes}
+    job, agent = found.get(v.SERVICE_NAMESPACE, ""), found.get(v.SERVICE_NAME, "")
+    origin = ResourceSpans(resource=item.resource, schema_url=item.schema_url)
+    origin.scope_spans.add(schema_url=scoped.schema_url).scope.CopyFrom(scoped.scope)
+    process = SpoolName(job, agent, found.get(v.SERVICE_INSTANCE, "")).text
+    return job, agent, process, origin.SerializeToString(deterministic=True)
 
 
 def _problem(span: Span, state: int) -> str:

@@ -1,0 +1,136 @@
+"""What tracing costs: a span in the agent, a span in the store, reading a large store.
+
+    uv run python bench/spans.py [--spans 20000] [--stored 200000]
+
+CPU microseconds are of the process that does the work; rates are by the wall clock, the best of three.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from teamwright.tracing import messages
+from teamwright.tracing.otlp_json import traces
+from teamwright.tracing.reader import SpanReader
+from teamwright.tracing.rows import decode
+from teamwright.tracing.runs import RunContext, RunId
+from teamwright.tracing.spool import Spool
+from teamwright.tracing.store import SpanStore
+from teamwright.tracing.testing import Spans
+from teamwright.tracing.tracer import Tracer
+from teamwright.tracing.view import trace_list, trace_show
+
+WORDS = "The quick brown fox jumps over the lazy dog. " * 8
+BATCH = 256
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--spans", type=int, default=20_000, help="spans per measurement")
+    parser.add_argument("--stored", type=int, default=200_000, help="spans in the store that is read")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        print(f"{'':44}{'CPU us':>10}{'spans/s':>12}")
+        agent(place, options.spans)
+        ingest(place, options.spans)
+        read(place, options.stored)
+
+
+def best(name: str, count: int, work: Callable[[], object], rounds: int = 3) -> None:
+    """Print the best of a few rounds of `work`, which handles `count` spans."""
+    found = []
+    for _ in range(rounds):
+        cpu, wall = time.process_time(), time.perf_counter()
+        work()
+        found.append((time.process_time() - cpu, time.perf_counter() - wall))
+    cpu, wall = min(found)
+    print(f"{name:44}{cpu / count * 1e6:10.1f}{count / wall:12,.0f}")
+
+
+def chats(tracer: Tracer, count: int) -> None:
+    """`count` model calls of about 1 KB, as an agent makes them."""
+    run = RunContext(RunId.generate(), "team", "lead", session="s1")
+    for _ in range(count // 10):
+        with tracer.agent(message="x", run=run):
+            for _ in range(9):
+                with tracer.model_call(model="m", provider="openai", messages=WORDS) as call:
+                    call.first_token().answer(WORDS, finish_reason="stop").usage(input_tokens=100, output_tokens=90)
+
+
+def agent(place: Path, count: int) -> None:
+    """Spans of about 1 KB into nothing, and into a spool."""
+    best("agent: span made and encoded", count, lambda: chats(Tracer("lead", "team", "1", lambda _: None), count))
+    spool = Spool.create(place / "spool", "team", "lead", "1")
+    tracer = Tracer("lead", "team", "1", spool)
+    best("agent: span made, encoded, in the spool", count, lambda: chats(tracer, count))
+    print(f"{'  bytes per span':44}{spool.size / tracer.processor.ended:10.0f}")
+    redacting = Tracer("lead", "team", "1", spool, content="redacted")
+    best("agent: the same, redacted", count, lambda: chats(redacting, count), rounds=1)
+    off = Tracer("lead", "team", "1", spool, enabled=False)
+    best("agent: tracing off", count, lambda: chats(off, count))
+    best("agent: JSON of one message", count, lambda: [messages.encode(WORDS) for _ in range(count)])
+
+
+def ingest(place: Path, count: int) -> None:
+    """Batches of 256 into the store, each committed before the next is handed in, and without waiting."""
+    spans = Spans()
+    chats(Tracer("lead", "team", "1", spans), count)
+    bodies = [b"".join(spans.payloads[at : at + BATCH]) for at in range(0, count, BATCH)]
+    best("store: decoding", count, lambda: [decode(body) for body in bodies])
+
+    def one_by_one() -> None:
+        store = SpanStore(place / f"{os.urandom(4).hex()}.db")
+        for body in bodies:
+            store.ingest(body).result()
+        store.close()
+
+    def together() -> None:
+        store = SpanStore(place / f"{os.urandom(4).hex()}.db", capacity=1 << 40)
+        for future in [store.ingest(body) for body in bodies]:
+            future.result()
+        store.close()
+
+    best("store: a commit per 256", count, one_by_one)
+    best("store: commits as they come", count, together)
+
+
+def read(place: Path, count: int) -> None:
+    """`trace list` and `trace show` over a store of `count` spans, ten a trace, and one trace of 5,000."""
+    store = SpanStore(place / "large.db", capacity=1 << 40)
+    spans = Spans()
+    tracer = Tracer("lead", "team", "1", spans)
+    for number in range(count // 10):
+        with tracer.query("team", text=f"question {number}"), tracer.agent(message="x"):
+            for _ in range(8):
+                with tracer.tool_call(name="t", arguments={"n": number}):
+                    pass
+        if len(spans.payloads) >= 10_000:
+            store.ingest(spans.body).result()
+            spans.payloads.clear()
+    with tracer.query("team", text="the long one") as long, tracer.agent(message="x"):
+        for _ in range(4_998):
+            with tracer.model_call(model="m", messages=WORDS) as call:
+                call.answer(WORDS)
+    store.ingest(spans.body).result()
+    store.close()
+    size = (place / "large.db").stat().st_size
+    print(f"\nreading a store of {count + 5000:,} spans, {size >> 20} MiB{'':12}{'CPU ms':>10}")
+    for name, work in (
+        ("trace list, newest 20", lambda reader: trace_list(reader.list_traces())),
+        ("trace show of 5,000 spans", lambda reader: trace_show(reader.show(long.trace_id))),
+        ("its OTLP-JSON", lambda reader: traces((row["data"], whence) for row, whence in reader.show(None)._spans)),
+    ):
+        cpu = time.process_time()
+        with SpanReader(place / "large.db") as reader:
+            work(reader)
+        print(f"{name:60}{(time.process_time() - cpu) * 1e3:10.1f}")
+
+
+if __name__ == "__main__":
+    main()
