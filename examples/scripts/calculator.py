@@ -23,21 +23,24 @@ def main() -> int:
     text = " ".join(sys.argv[1:]) or sys.stdin.read()
     try:
         expression = find(text)
-        value = calculate(ast.parse(expression, mode="eval").body)
-    except (ValueError, SyntaxError, ZeroDivisionError, RecursionError) as error:
+        value = shown(calculate(ast.parse(expression, mode="eval").body))
+    except ZeroDivisionError:
+        print("can't calculate: division by zero", file=sys.stderr)
+        return 1
+    except (ValueError, SyntaxError, OverflowError, RecursionError) as error:
         print(f"can't calculate: {error}", file=sys.stderr)
         return 1
-    print(f"{expression} = {shown(value)}")
+    print(f"{expression} = {value}")
     return 0
 
 
 def find(text: str) -> str:
     """The longest piece of the text that looks like a calculation."""
-    text = text.replace("^", "**").replace("×", "*").replace("÷", "/").replace("\N{MINUS SIGN}", "-")
-    pieces = [piece.strip() for piece in re.findall(r"[-+*/%().\d\s]+", re.sub(r"(?<=\d),(?=\d{3}\b)", "", text))]
-    pieces = [
-        piece for piece in (piece.rstrip(".") for piece in pieces) if re.search(r"\d\s*[-+*/%]+\s*[-(\d.]", piece)
-    ]
+    text = text.replace("^", "**").replace("\N{MULTIPLICATION SIGN}", "*").replace("\N{MINUS SIGN}", "-")
+    text = re.sub(r"(?<=\d),(?=\d{3}\b)", "", text.replace("\N{DIVISION SIGN}", "/"))
+    found: list[str] = re.findall(r"[-+*/%().\d\s]+", text)
+    pieces = [piece.strip().rstrip(".") for piece in found]
+    pieces = [piece for piece in pieces if re.search(r"\d\s*[-+*/%]+\s*[-(\d.]", piece)]
     if not pieces:
         raise ValueError("there is no calculation in the text")
     return max(pieces, key=len)
@@ -52,8 +55,9 @@ def calculate(node: ast.expr) -> Fraction:
     if isinstance(node, ast.BinOp):
         left, right = calculate(node.left), calculate(node.right)
         if isinstance(node.op, ast.Pow):
-            if right.denominator != 1 or abs(right) > 1000:
-                raise ValueError("only whole exponents up to 1000")
+            digits = max(left.numerator.bit_length(), left.denominator.bit_length())
+            if right.denominator != 1 or digits * abs(right) > 10_000:
+                raise ValueError("only whole exponents, and results of less than 3,000 digits")
             return left ** int(right)
         if type(node.op) in OPERATORS:
             return Fraction(OPERATORS[type(node.op)](left, right))

@@ -18,10 +18,10 @@ Relation = Literal["supports", "contradicts", "neither"]
 
 _UP = re.compile(
     r"\b(?:add(?:s|ed|ing)?|boost\w*|creat(?:e|es|ed|ing|ion)|expan\w+|faster|gain\w*|gr[eo]w\w*|higher|improv\w+"
-    r"|increas\w+|positive|rais(?:e|es|ed|ing)|ris(?:e|es|en|ing)|rose)\b"
+    r"|increase\w*|increasing|positive|rais(?:e|es|ed|ing)|ris(?:e|es|en|ing)|rose)\b"
 )
 _DOWN = re.compile(
-    r"\b(?:cut(?:s|ting)?|declin\w+|decreas\w+|destroy\w*|displac\w+|eliminat\w+|erod\w+|fall(?:s|en|ing)?|fell|fewer"
+    r"\b(?:cut(?:s|ting)?|declin\w+|decrease\w*|decreasing|destroy\w*|displac\w+|eliminat\w+|erod\w+|fall(?:s|en|ing)?|fell|fewer"
     r"|less|lose|loses|losing|loss(?:es)?|lost|lower\w*|negative|reduc\w+|shr[aiu]nk\w*|slower|worse\w*)\b"
 )
 _NEGATIONS = frozenset({"no", "not", "never", "neither", "nor", "without", "cannot", "zeros", "zero", "none"})
@@ -192,5 +192,5 @@ def _denied(text: str) -> bool:
     return any(word in _NEGATIONS or word.endswith("n't") for word in words)
 
 
-def _listed(figures: list[Number]) -> str:
+def _listed(figures: Sequence[Number]) -> str:
     return ", ".join(dict.fromkeys(f"{number.value:,.10g} {number.unit}".strip() for number in figures))

@@ -63,7 +63,8 @@ def ingest(
                 if len(rows) + len(rejects) >= MAX_ROWS:
                     raise ValueError(f"{shown(source)} has more than {MAX_ROWS:,} rows")
                 if len(fields) == len(columns):
-                    rows.append({"line": line, "values": dict(zip(columns, fields, strict=True))})
+                    values = dict(zip(columns, fields, strict=True))
+                    rows.append({"line": line, "row": ",".join(fields), "values": values})
                 elif fields:  # an empty line is no row
                     rejects.append(_reject(line, [f"{len(fields)} fields, {len(columns)} expected"], ",".join(fields)))
     except (csv.Error, UnicodeDecodeError) as error:
@@ -82,19 +83,20 @@ def transform(batch: BatchText) -> Batch:
     found, folder, stem = _load(batch, "ingested")
     if missing := [column for column in COLUMNS if column not in found["columns"]]:
         raise ValueError(f"{found['source']} has no column {', '.join(missing)}; it has {', '.join(found['columns'])}")
-    kept, seen, changed = [], {}, 0
+    kept: list[dict[str, Any]] = []
+    seen: dict[tuple[str, ...], int] = {}
+    changed = 0
     for row in found["rows"]:
         values = {column: tidy(column, value) for column, value in row["values"].items()}
         changed += values != row["values"]
         key = tuple(values.values())
         if key in seen:
-            text = ",".join(row["values"].values())
-            found["rejects"].append(_reject(row["line"], [f"duplicate of line {seen[key]}"], text))
+            found["rejects"].append(_reject(row["line"], [f"duplicate of line {seen[key]}"], row["row"]))
             continue
         seen[key] = row["line"]
         quantity, price = number(values["quantity"]), number(values["unit_price"])
         amount = "" if quantity is None or price is None else f"{quantity * price:.2f}"
-        kept.append({"line": row["line"], "values": {**values, "amount": amount}})
+        kept.append(row | {"values": {**values, "amount": amount}})
     columns = [*found["columns"], "amount"]
     return _hand_on(
         found | {"stage": "transformed", "columns": columns, "rows": kept}, folder, stem, {"tidied": changed}
@@ -107,7 +109,9 @@ def validate(batch: BatchText) -> Batch:
     Faulty rows are rejected with all their reasons.
     """
     found, folder, stem = _load(batch, "transformed")
-    kept, seen, reasons = [], {}, Counter[str]()
+    kept: list[dict[str, Any]] = []
+    seen: dict[str, int] = {}
+    reasons: Counter[str] = Counter()
     for row in found["rows"]:
         values = row["values"]
         wrong = faults(values)
@@ -118,8 +122,7 @@ def validate(batch: BatchText) -> Batch:
             seen[order] = row["line"]
         if wrong:
             reasons.update(reason.split(" ", 1)[0] for reason in wrong)
-            text = ",".join(values[column] for column in found["columns"] if column != "amount")
-            found["rejects"].append(_reject(row["line"], wrong, text))
+            found["rejects"].append(_reject(row["line"], wrong, row["row"]))
         else:
             kept.append(row)
     return _hand_on(found | {"stage": "validated", "rows": kept}, folder, stem, {"faults": dict(reasons.most_common())})
@@ -143,7 +146,7 @@ def write(
     summary = {"source": found["source"], "rows": len(rows), "rejected": len(rejects), "totals": sums}
     files["totals.json"].write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     listed = "; ".join(
-        f"{item['group']}: {item['orders']} orders, {item['amount']} {item['currency']}" for item in totals
+        f"{item['group']}: {item['orders']} orders, {item['amount']} {item['currency']}" for item in sums
     )
     paths = [shown(path) for path in files.values()]
     return {

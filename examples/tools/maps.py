@@ -151,7 +151,7 @@ def city_of(text: str, *, last: bool = False) -> City:
     """The city that `text` is, nearly is, or names (the first, or the last). Raises ValueError."""
     if found := named(text):
         return found[-1 if last else 0]
-    if near := difflib.get_close_matches(text.strip().casefold(), _names(), n=1, cutoff=0.8):
+    if near := difflib.get_close_matches(text.strip().casefold(), _names(), n=1, cutoff=0.82):
         return _names()[near[0]]
     some = ", ".join(list(cities())[:8])
     raise ValueError(f"no known city in {textwrap.shorten(text, 60)!r}; there are {len(cities())}, such as {some}")

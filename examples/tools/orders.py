@@ -98,7 +98,7 @@ def totals(rows: Iterable[Mapping[str, str]], group_by: str) -> list[dict[str, A
     for row in rows:
         group = row["date"][:7] if group_by == "month" else row[group_by]
         found = sums.setdefault((group, row["currency"]), [Decimal(0)] * 3)
-        for place, value in enumerate((1, row["quantity"], row["amount"])):
+        for place, value in enumerate(("1", row["quantity"], row["amount"])):
             found[place] += Decimal(value)
     return [
         {"group": group, "currency": currency, "orders": int(count), "pieces": int(pieces), "amount": f"{amount:.2f}"}

@@ -127,7 +127,7 @@ def check_claims(
     limit: Annotated[int, Field(ge=1, le=30, description="How many claims at most.")] = 12,
 ) -> dict[str, Any]:
     """Verify every claim of a text, sentence by sentence, against the library; says how many hold."""
-    claims = [sentence for sentence in _claims(text) if len(stems(_without_citations(sentence))) >= 3]
+    claims = [sentence for sentence in _claims(text) if len(stems(_without_citations(sentence))) >= 2]
     checked = [check_claim(claim) for claim in claims[:limit]]
     counts = Counter(item["verdict"] for item in checked)
     parts = ", ".join(f"{counts[word]} {word}" for word in ("supported", "contradicted", "unclear"))

@@ -136,8 +136,8 @@ class Library:
 
     def _match(self, table: str, weights: str, text: str, limit: int) -> list[tuple[int, float]]:
         words = content_words(text)
-        words = dict.fromkeys([*words, *(other for word in words for other in _RELATED.get(word, ()))])
-        query = " OR ".join(f'"{word}"' for word in words)
+        related = [other for word in words for other in _RELATED.get(word, ())]
+        query = " OR ".join(f'"{word}"' for word in dict.fromkeys([*words, *related]))
         if not query:
             return []
         # bm25() is negative, the best match the lowest; the row breaks ties, so that the order is always the same.
@@ -226,13 +226,13 @@ def normal(text: str) -> str:
 
 _STOP_WORDS = """
 a about above according across after all also am an and any are around as at be because been before being below
-between both but by can check citation citations cite cited claim claims could did do does doing done during each else
-ever every evidence explain fact facts few find for from further get give had has have having he her here his how
-however i if impact in into is it its itself just let like made make makes many may me might much must my need of off
-on once only or other our out over own please produce really report research said same say says she should show so
-some source sources studies study such summarise summarize tell than that the their them then there these they this
-those though through to too under until up upon us verify very want was we were what when where whether which while
-who whom whose why will with within would yes you your
+between both but by can cannot check citation citations cite cited claim claims could did do does doing done during
+each else ever every evidence explain fact facts few find for from further get give had has have having he her here
+his how however i if impact in into is it its itself just let like made make makes many may me might much must my need
+no nor not of off on once only or other our out over own please produce really report research said same say says she
+should show so some source sources studies study such summarise summarize tell than that the their them then there
+these they this those though through to too under until up upon us verify very want was we were what when where
+whether which while who whom whose why will with within would yes you your
 """
 STOP_WORDS = frozenset(_STOP_WORDS.split())
 
