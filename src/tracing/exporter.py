@@ -68,7 +68,7 @@ class Shipper:
     ) -> None:
         self._spool = spool
         self._send = send
-        self._processor: SpoolProcessor | None = tracer.processor if tracer else None
+        self._processors: list[SpoolProcessor] = []
         self._delay = delay
         self._sleep = sleep
         self._jitter = jitter
@@ -81,14 +81,19 @@ class Shipper:
         self._awake = False
         self.shipped = 0
         self.rejected = 0
+        if tracer is not None:
+            self.watch(tracer)
 
     def start(self) -> None:
         """Begin, in the running loop."""
         self._loop = asyncio.get_running_loop()
-        if self._processor is not None:
-            self._processor.on_activity = self.wake
         self._task = asyncio.create_task(self._run(), name="span exporter")
         self.wake()
+
+    def watch(self, tracer: Tracer) -> None:
+        """Be woken by this tracer, which writes to the same spool, and announce what it has long open."""
+        self._processors.append(tracer.processor)
+        tracer.processor.on_activity = self.wake
 
     def wake(self) -> None:
         """There is something new. From any thread; cheap when it is awake already."""
@@ -122,8 +127,8 @@ class Shipper:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        if self._processor is not None:
-            self._processor.on_activity = None
+        for processor in self._processors:
+            processor.on_activity = None
         return sent
 
     async def _run(self) -> None:
@@ -133,9 +138,9 @@ class Shipper:
             await self._pause(self._delay)
             # From here on, whoever writes wakes us again.
             self._awake = False
-            if self._processor is not None:
-                self._processor.announce_older(self._now() - int(self._delay * 1e9))
-                self._processor.write_notes()
+            for processor in self._processors:
+                processor.announce_older(self._now() - int(self._delay * 1e9))
+                processor.write_notes()
             try:
                 await self._ship()
             except OSError as error:
@@ -144,7 +149,7 @@ class Shipper:
             self._spool.reset(RESET_AT)
             self._hurry.clear()
             self._caught_up.set()
-            if self._processor is not None and self._processor.unannounced:
+            if any(processor.unannounced for processor in self._processors):
                 self.wake()  # they come of age
 
     async def _pause(self, seconds: float) -> bool:
@@ -197,7 +202,8 @@ class Shipper:
 
     def _runs(self, record: Record) -> bool:
         # Nobody needs to hear that a span has started when its end follows at once.
-        return self._processor is None or self._processor.is_open_record(record.payload)
+        watched = self._processors
+        return not watched or any(processor.is_open_record(record.payload) for processor in watched)
 
 
 class Exporter(Shipper):

@@ -23,8 +23,6 @@ from teamwright.tracing.runs import RunContext, use_run
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from teamwright.backends.api import Usage
-
 _STACK_LIMIT = 16_000
 
 
@@ -35,6 +33,25 @@ class Keeper(Protocol):
 
     def announce(self, span: otel.Span) -> None: ...
     def failed(self, what: str, error: Exception) -> None: ...
+
+
+class Usage(Protocol):
+    """What a piece of work used, summed over everything below it; `cost_usd` None = unknown."""
+
+    @property
+    def input_tokens(self) -> int: ...
+    @property
+    def output_tokens(self) -> int: ...
+    @property
+    def model_calls(self) -> int: ...
+    @property
+    def tool_calls(self) -> int: ...
+    @property
+    def peer_calls(self) -> int: ...
+    @property
+    def cost_usd(self) -> float | None: ...
+    @property
+    def estimated(self) -> bool: ...
 
 
 class ActiveSpan:

@@ -275,3 +275,18 @@ def test_a_record_that_a_dead_exporter_shipped_twice_is_stored_once(
     for _ in range(2):
         store.drain(spool_dir)
     assert total(store) == 1
+
+
+async def test_several_tracers_may_share_a_spool(make_tracer: Make) -> None:
+    one, spool = make_tracer("engine", "", "e1")
+    two = Tracer("engine", None, "e1", spool, content="off", strict=True)
+    receiver = Receiver()
+    shipper = Shipper(spool, receiver, one, delay=0.001)
+    shipper.watch(two)
+    shipper.start()
+    with one.query("a", text="x") as first, two.query("b", text="x") as second:
+        first.announce()
+        second.announce()
+        await receiver.until(lambda: sum(count for count, started in receiver.batches if started) == 2)
+    await receiver.until(lambda: len(receiver.names) == 4)
+    assert await shipper.aclose()
