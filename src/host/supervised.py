@@ -213,6 +213,7 @@ class Supervised:
             return
         self._been_ready = True
         self._backoff.healthy()
+        self._means.trees.settled()
         self._change("healthy", "ready", ready_ns=time.time_ns())
         watches: dict[Cause, Coroutine[Any, Any, None]] = {}
         if order.health.enabled:

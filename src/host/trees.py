@@ -12,11 +12,10 @@ import asyncio
 import logging
 import os
 import zlib
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from teamwright.host.proc import Process, Snapshot, descendants, kill, mark, read, snapshot
+from teamwright.host.proc import Process, Snapshot, descendants, kill, mark, snapshot
 from teamwright.host.sweep import Records
 
 _log = logging.getLogger(__name__)
@@ -27,7 +26,7 @@ _LONGEST_PAUSE = 0.1
 _GIVE_UP = 10.0
 #: Seconds between two looks at who is there.
 OBSERVE_EVERY = 5.0
-_RECORD_AFTER = 0.2
+_OBSERVE_AFTER = 0.5
 #: A snapshot this old (seconds) will do where nothing is decided for good.
 _FRESH = 0.02
 
@@ -67,7 +66,7 @@ class Trees:
         self._families: set[Family] = set()
         self._dead: dict[Family, tuple[asyncio.Future[None], float]] = {}
         self._cleaner: asyncio.Task[None] | None = None
-        self._recorder: asyncio.TimerHandle | None = None
+        self._look: asyncio.TimerHandle | None = None
         self._latest: tuple[float, Snapshot] = (-1.0, {})
 
     def expect(self, pid: int) -> asyncio.Future[int]:
@@ -96,7 +95,11 @@ class Trees:
     def add(self, family: Family) -> None:
         """An agent's process is about to start."""
         self._families.add(family)
-        self._record_soon()
+
+    def settled(self) -> None:
+        """An agent is ready: what it has started by now is likely to stay."""
+        if self._look is None:
+            self._look = asyncio.get_running_loop().call_later(_OBSERVE_AFTER, self.observe)
 
     def snapshot(self, age: float = 0.0) -> Snapshot:
         """All processes, as they were at most `age` seconds ago."""
@@ -117,7 +120,10 @@ class Trees:
         return [process for process in found if not process.gone]
 
     def observe(self) -> None:
-        """Note who is below each agent, so that it is known when the agent is gone; kill what belongs to none."""
+        """Note who is below each agent, here and in the records; kill what belongs to an agent that is no more."""
+        if self._look is not None:
+            self._look.cancel()
+            self._look = None
         for family in self._families:
             self.note(family)
         processes = self.snapshot(_FRESH)
@@ -126,7 +132,9 @@ class Trees:
             if owner is None and (whose := self._agents_mark(pid)):
                 _log.warning("killing %s (pid %d), left behind by %s", processes[pid].name, pid, whose)
                 kill(processes[pid])
-        self._record_soon()
+        known = {key for family in self._families for key in family.known}
+        own = [processes[pid] for pid in (os.getpid(), *self._expected) if pid in processes]
+        self._records.write({*(process.key for process in own), *known})
 
     def note(self, family: Family) -> None:
         """Remember who is below an agent."""
@@ -149,7 +157,6 @@ class Trees:
             self._cleaner = loop.create_task(self._clean())
         await done
         self._families.discard(family)
-        self._record_soon()
 
     async def _clean(self) -> None:
         pause = _PAUSE
@@ -214,13 +221,3 @@ class Trees:
         """The mark of the agent that a process was started by; empty when it has none."""
         found = mark(pid)
         return found if found.startswith(f"{self._home_id}:") and found.count(":") == 2 else ""
-
-    def _record_soon(self) -> None:
-        if self._recorder is None:
-            self._recorder = asyncio.get_running_loop().call_later(_RECORD_AFTER, self._record)
-
-    def _record(self) -> None:
-        self._recorder = None
-        keys: Iterable[Key] = {key for family in self._families for key in family.known}
-        own = [read(pid) for pid in (os.getpid(), *self._expected, *(family.pid for family in self._families))]
-        self._records.write({*(process.key for process in own if process), *keys})

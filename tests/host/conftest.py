@@ -244,9 +244,14 @@ class Team:
             **{"health": HealthCheck(enabled=False), "restart": RestartPolicy(), **order},
         )
 
+    @staticmethod
+    def requests(*agents: str, port: int | None = None) -> list[PortRequest]:
+        """For ports of these agents."""
+        return [PortRequest(f"j/{agent}", port) for agent in agents]
+
     async def launch(self, *agents: str, wait: bool = True, **given: Any) -> list[AgentState]:
         """Bind, launch, and wait until they are healthy."""
-        await self.link.bind([PortRequest(f"j/{agent}") for agent in agents])
+        await self.link.bind(self.requests(*agents))
         await self.link.launch([self.make(agent, **given) for agent in agents])
         if not wait:
             return []
@@ -262,11 +267,23 @@ class Team:
         await writer.wait_closed()
         return json.loads(data.partition(b"\r\n\r\n")[2])
 
-    async def children(self, agent: str) -> list[int]:
-        """The pids of everything that the agent has started; looked after until the end of the test."""
-        found: list[int] = await self.get(agent, "children")
+    async def children(self, *agents: str) -> list[int]:
+        """The pids of everything these agents have started so far; looked after until the end of the test."""
+
+        def logged(agent: str) -> list[int]:
+            path = self.world.home / "jobs/j/agents" / f"{agent}.log"
+            lines = path.read_text().splitlines() if path.exists() else []
+            return [int(line.split()[1]) for line in lines if line.startswith("child ")]
+
+        await self.until(lambda: all(len(logged(agent)) >= 5 for agent in agents))
+        found = [pid for agent in agents for pid in logged(agent)]
         self.world.seen += found
         return found
+
+    def recorded(self) -> set[int]:
+        """The pids that the host has written down."""
+        path = self.world.home / "processes/host.json"
+        return {pid for pid, _ in json.loads(path.read_text())["processes"]} if path.exists() else set()
 
     async def close(self) -> None:
         self.task.cancel()

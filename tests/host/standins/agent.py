@@ -32,18 +32,21 @@ def serve(spec: AgentSpec, sock: socket.socket) -> None:
     if config.get("deaf"):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     elif config.get("slow_end"):
-        signal.signal(signal.SIGTERM, lambda *_: (time.sleep(config["slow_end"]), os._exit(0)))
+        signal.signal(signal.SIGTERM, lambda *_: _end_slowly(config["slow_end"]))
     fds = {name: _target(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd")}
     children = _children() if config.get("children") else []
+    for pid in children:
+        _say(f"child {pid}")
     if "exit_at_start" in config:
         _say("I can't go on")
         sys.exit(config["exit_at_start"])
     time.sleep(config.get("ready_after", 0))
     if config.get("crash_after"):
         signal.setitimer(signal.ITIMER_REAL, config["crash_after"])  # SIGALRM ends us
-    facts = {"environ": dict(os.environ), "fds": fds, "children": children, "random": random.random()}
-    facts["umask"] = os.umask(0)
-    os.umask(facts["umask"])
+    umask = os.umask(0)
+    os.umask(umask)
+    environ, number = dict(os.environ), random.random()
+    facts = {"environ": environ, "fds": fds, "children": children, "random": number, "umask": umask}
     while True:
         connection, _ = sock.accept()
         with connection:
@@ -72,6 +75,11 @@ def _answer(connection: socket.socket, facts: dict[str, Any]) -> None:
         connection.sendall(head.encode() + body)
     except OSError:
         return
+
+
+def _end_slowly(seconds: float) -> None:
+    time.sleep(seconds)
+    os._exit(0)
 
 
 def _say(text: str) -> None:
