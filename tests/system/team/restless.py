@@ -18,7 +18,9 @@ _DOUBLE = [
     "-I",
     "-S",
     "-c",
-    "import subprocess, sys; p = subprocess.Popen(sys.argv[1:], start_new_session=True); print(p.pid, flush=True)",
+    "import subprocess, sys;"
+    "child = subprocess.Popen(sys.argv[1:], start_new_session=True, stdout=subprocess.DEVNULL);"
+    "print(child.pid)",
     *_SLEEP,
 ]
 
