@@ -11,6 +11,8 @@ TeamwrightError            exit 1: it failed
 ├── HomeError              the home can't be used (not writable, network file system, other owner)
 ├── HostError              the host refused an order, or can't be reached
 ├── StartFailed            a job did not get ready; everything of it was stopped again
+├── JobNotRunning          the job is known, and does not run
+├── QueryFailed            a job answered a query with an error
 ├── Refused                a token, caller list, epoch or limit said no
 │   └── TokenRefused       no token, wrong, expired, revoked, or of a halted epoch
 ├── LimitReached           depth, turns, peer calls, duration …; `limit` names which
@@ -110,6 +112,14 @@ class StartFailed(TeamwrightError):
         super().__init__(message, hint=hint)
         self.agent = agent
         self.tail = tail
+
+
+class JobNotRunning(TeamwrightError):
+    """The job is known, and does not run."""
+
+
+class QueryFailed(TeamwrightError):
+    """A job answered a query with an error."""
 
 
 class Refused(TeamwrightError):

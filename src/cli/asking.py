@@ -9,15 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from teamwright.cli.app import Call
-from teamwright.errors import TeamwrightError, UserError
+from teamwright.errors import QueryFailed, UserError
 
 if TYPE_CHECKING:
     from teamwright.client.client import Client
     from teamwright.client.results import QueryResult
-
-
-class QueryFailed(TeamwrightError):
-    """The job answered with an error."""
 
 
 def question(text: str) -> str:

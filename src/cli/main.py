@@ -1,17 +1,11 @@
-"""The process of `deploy`: the one place that catches errors, and what signals do to a command."""
+"""The process of `deploy`: signals first, so that Ctrl-C while modules load is no traceback; then the command."""
 
 from __future__ import annotations
 
 import os
 import signal
 import sys
-from collections.abc import Sequence
 from types import FrameType
-
-import click
-
-from teamwright.cli.app import Call, app
-from teamwright.errors import StartFailed, TeamwrightError, UserError
 
 INTERRUPTED = 130
 
@@ -22,6 +16,11 @@ def main() -> None:
     `os._exit` spares 20 ms of tearing down modules, in which a Ctrl-C would do nothing but print a traceback.
     """
     try:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, or a shell's background job
+                signal.signal(number, _interrupt)
+        from teamwright.cli.boundary import run
+
         code = run(sys.argv[1:])
     except KeyboardInterrupt:
         code = INTERRUPTED
@@ -33,80 +32,6 @@ def main() -> None:
     os._exit(code)
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Run one command line and return its exit code: 0 done, 1 it failed, 2 bad input, 130 interrupted."""
-    call = Call()
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
-    try:
-        result = app.main(list(arguments), prog_name="deploy", standalone_mode=False, obj=call)
-        sys.stdout.flush()
-    except (KeyboardInterrupt, click.Abort):
-        return _report(call, "interrupted", code=INTERRUPTED, kind="Interrupted")
-    except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message())
-        return 2
-    except click.ClickException as error:
-        return _report(call, _usage(error), hint=_help_hint(error), code=UserError.exit_code, kind="UsageError")
-    except TeamwrightError as error:
-        if call.debug:
-            _traceback()
-        tail = error.tail if isinstance(error, StartFailed) else ()
-        return _report(call, error.message, hint=error.hint, tail=tail, code=error.exit_code, kind=type(error).__name__)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # whoever read us has left: nothing more to say, and no noise
-        return 1
-    except Exception as error:
-        if call.debug:
-            _traceback()
-        text = " ".join(str(error).split())
-        return _report(
-            call,
-            f"this is a bug in Teamwright: {type(error).__name__}{': ' if text else ''}{text}",
-            hint=None if call.debug else "run it again with --debug for the traceback",
-            code=1,
-            kind="Bug",
-        )
-    return result if isinstance(result, int) else 0
-
-
 def _interrupt(number: int, frame: FrameType | None) -> None:
     """SIGTERM and SIGHUP take the same way out as Ctrl-C."""
     raise KeyboardInterrupt
-
-
-def _report(
-    call: Call, message: str, *, code: int, kind: str, hint: str | None = None, tail: Sequence[str] = ()
-) -> int:
-    """Tell a person on stderr, and a script that asked for --json on stdout as well."""
-    try:
-        for line in tail:
-            click.echo(f"  | {line}", err=True)
-        for line in message.splitlines() or [""]:
-            click.echo(line if code == INTERRUPTED else f"error: {line}", err=True)
-        if hint:
-            click.echo(f"hint: {hint}", err=True)
-        if call.json and not call.printed:
-            call.emit({"error": {"message": message, "type": kind, "hint": hint, "tail": list(tail)}})
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    return code
-
-
-def _usage(error: click.ClickException) -> str:
-    text = error.format_message()
-    return text[:1].lower() + text[1:].rstrip(".")
-
-
-def _help_hint(error: click.ClickException) -> str | None:
-    context = getattr(error, "ctx", None)
-    return f"try `{context.command_path} --help`" if isinstance(context, click.Context) else None
-
-
-def _traceback() -> None:
-    import traceback
-
-    click.echo(traceback.format_exc(), err=True, nl=False)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from teamwright.cli.app import Call
-from teamwright.errors import UnknownJob, UserError
+from teamwright.errors import JobNotRunning, UnknownJob, UserError
 from teamwright.jobs.names import suggestion
 
 if TYPE_CHECKING:
@@ -104,6 +104,12 @@ def known(call: Call, target: Target) -> JobRecord:
             f"job {job.name} has no group {target.group!r}", hint=suggestion(target.group, names) or "it has no groups"
         )
     return job
+
+
+def require_running(job: JobRecord) -> None:
+    """Raise JobNotRunning for a job that nobody can be asked in."""
+    if not job.active:
+        raise JobNotRunning(f"job {job.name} is {job.phase}, not running", hint=f"deploy start {job.plan.file}")
 
 
 def unknown_job(call: Call, target: Target, jobs: Iterable[str]) -> UnknownJob:

@@ -105,17 +105,22 @@ def _spawn(home: Home, port: int | None, environ: Mapping[str, str], *, stay: bo
         "fingerprint": fingerprint(),
         "lifeline": theirs.fileno(),
     }
-    with theirs:
-        process = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(_GUARD), json.dumps(order)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            pass_fds=[theirs.fileno()],
-            env=allowed_environment(environ),
-            start_new_session=True,
-        )
-    answer = _first_line(ours)
+    try:
+        with theirs:
+            process = subprocess.Popen(
+                [sys.executable, "-I", "-S", str(_GUARD), json.dumps(order)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                env=allowed_environment(environ),
+                start_new_session=True,
+            )
+        answer = _first_line(ours)
+    except BaseException:
+        # Interrupted. The traceback would keep the socket open, and the guard would not learn that we are gone.
+        ours.close()
+        raise
     if answer is None:
         ours.close()
         raise EngineUnavailable(f"the guard of {home.path} did not come up", status=503, hint=f"see {home.guard_log}")

@@ -12,7 +12,7 @@ import pytest
 
 _PROBE = """
 import json, sys
-from teamwright.cli.main import run
+from teamwright.cli.boundary import run
 code = run(sys.argv[1:])
 sys.stdout.flush()
 print(json.dumps([code, sorted({name.partition(".")[0] for name in sys.modules} | set(sys.modules))]), file=sys.stderr)

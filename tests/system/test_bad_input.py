@@ -124,6 +124,17 @@ def test_unknown_job_suggests(deploy: Deploy, tmp_path: Path) -> None:
     deploy("stop", "--all").ok()
 
 
+def test_jobs_that_do_not_run(deploy: Deploy, tmp_path: Path) -> None:
+    (tmp_path / "one.yaml").write_text(ONE)
+    deploy("start", "one.yaml", folder=tmp_path).ok()
+    deploy("stop", "--all").ok()
+    for arguments in (("query", "one", "hi"), ("restart", "one")):
+        done = deploy(*arguments)
+        assert done.code == 1
+        assert done.err == f"error: job one is stopped, not running\nhint: deploy start {tmp_path / 'one.yaml'}\n"
+    assert deploy("stop", "one").code == 0
+
+
 def test_big_and_strange_queries(deploy: Deploy, tmp_path: Path) -> None:
     (tmp_path / "one.yaml").write_text(ONE)
     deploy("start", "one.yaml", folder=tmp_path).ok()

@@ -86,8 +86,12 @@ def test_two_starts_at_the_same_moment(deploy: Deploy) -> None:
         results.append((process.returncode, out.decode(), err.decode()))
     good = [json.loads(out) for code, out, _ in results if code == 0]
     assert good, results
-    for code, out, err in results:  # the other one found it running, or was told that it is being started
-        assert code == 0 or (code, "is being started already" in err, "error" in json.loads(out)) == (1, True, True)
+    for code, printed, said in results:  # the other one found it running, or was told that it is being started
+        assert code == 0 or (code, "is being started already" in said, "error" in json.loads(printed)) == (
+            1,
+            True,
+            True,
+        )
     assert deploy("ps", "hello", "--json").ok().json["agents"] == good[0]["agents"]
     deploy("stop", "--all").ok()
 

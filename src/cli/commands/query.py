@@ -36,7 +36,7 @@ def query(
     """Ask a job (or JOB/AGENT) something. A file starts its job first, and stops it again unless --keep."""
     from teamwright.cli.asking import ask_and_print, question
     from teamwright.cli.connection import connected
-    from teamwright.cli.targets import known, labels, parse
+    from teamwright.cli.targets import known, labels, parse, require_running
     from teamwright.errors import UserError
 
     target = parse(call, job)
@@ -44,10 +44,11 @@ def query(
         raise UserError("a group can't be asked, only a job or one agent", hint=f"deploy query {target.job} …")
     marks = labels(pairs)
     words = question(text)
-    if target.file is None:
-        known(call, target)
-    with connected(call, start=True, port=port, host=target.file is not None) as client:
-        ours = target.file is not None and _ensure(call, client, target)
+    from_file = target.file is not None
+    if not from_file:
+        require_running(known(call, target))
+    with connected(call, start=from_file, port=port, host=from_file) as client:
+        ours = from_file and _ensure(call, client, target)
         stop = ours
         try:
             ask_and_print(call, client, target.job, words, agent=target.agent, session=session, user=user, labels=marks)

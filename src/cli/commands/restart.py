@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 def restart(call: Call, targets: tuple[str, ...], everything: bool) -> None:
     """Restart jobs (their files are read again), agents or groups."""
     from teamwright.cli.connection import connected
-    from teamwright.cli.targets import Target, known, parse
+    from teamwright.cli.targets import Target, known, parse, require_running
     from teamwright.errors import UserError
 
     if bool(targets) == everything:
         raise UserError("name what to restart, or --all" if not targets else "either targets or --all, not both")
     wanted = [parse(call, text) for text in targets]
     for target in wanted:
-        known(call, target)
+        require_running(known(call, target))
     views = []
     with connected(call) as client:
         if everything:

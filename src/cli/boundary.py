@@ -1,0 +1,85 @@
+"""The one place that catches errors: what a person and a script see of them, and the exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from teamwright.cli.app import Call, app
+from teamwright.cli.main import INTERRUPTED
+from teamwright.errors import StartFailed, TeamwrightError, UserError
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code: 0 done, 1 it failed, 2 bad input, 130 interrupted."""
+    call = Call()
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        result = app.main(list(arguments), prog_name="deploy", standalone_mode=False, obj=call)
+        sys.stdout.flush()
+    except (KeyboardInterrupt, click.Abort):
+        return _report(call, "interrupted", code=INTERRUPTED, kind="Interrupted")
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        return 2
+    except click.ClickException as error:
+        return _report(call, _usage(error), hint=_help_hint(error), code=UserError.exit_code, kind="UsageError")
+    except TeamwrightError as error:
+        if call.debug:
+            _traceback()
+        tail = error.tail if isinstance(error, StartFailed) else ()
+        return _report(call, error.message, hint=error.hint, tail=tail, code=error.exit_code, kind=type(error).__name__)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # whoever read us has left: nothing more to say, and no noise
+        return 1
+    except Exception as error:
+        if call.debug:
+            _traceback()
+        text = " ".join(str(error).split())
+        return _report(
+            call,
+            f"this is a bug in Teamwright: {type(error).__name__}{': ' if text else ''}{text}",
+            hint=None if call.debug else "run it again with --debug for the traceback",
+            code=1,
+            kind="Bug",
+        )
+    return result if isinstance(result, int) else 0
+
+
+def _report(
+    call: Call, message: str, *, code: int, kind: str, hint: str | None = None, tail: Sequence[str] = ()
+) -> int:
+    """Tell a person on stderr, and a script that asked for --json on stdout as well."""
+    try:
+        for line in tail:
+            click.echo(f"  | {line}", err=True)
+        for line in message.splitlines() or [""]:
+            click.echo(line if code == INTERRUPTED else f"error: {line}", err=True)
+        if hint:
+            click.echo(f"hint: {hint}", err=True)
+        if call.json and not call.printed:
+            call.emit({"error": {"message": message, "type": kind, "hint": hint, "tail": list(tail)}})
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return code
+
+
+def _usage(error: click.ClickException) -> str:
+    text = error.format_message()
+    return text[:1].lower() + text[1:].rstrip(".")
+
+
+def _help_hint(error: click.ClickException) -> str | None:
+    context = getattr(error, "ctx", None)
+    return f"try `{context.command_path} --help`" if isinstance(context, click.Context) else None
+
+
+def _traceback() -> None:
+    import traceback
+
+    click.echo(traceback.format_exc(), err=True, nl=False)
