@@ -119,7 +119,7 @@ def _running(process: subprocess.Popen[bytes], sock: socket.socket, url: str) ->
 def cpu(pid: int) -> float:
     """CPU seconds of a process so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return (int(fields[11]) + int(fields[12])) / float(os.sysconf("SC_CLK_TCK"))
 
 
 async def load(url: str, messages: int, at_once: int, token: str | None) -> tuple[float, float]:
@@ -160,7 +160,7 @@ def measure(name: str, pids: list[int], url: str, options: Any, token: str | Non
         f"{name:58} {' + '.join(f'{each:.2f}' for each in spent):>12} ms CPU"
         f"   {options.messages / seconds:6.0f}/s   p50 {median * 1000:5.1f} ms"
     )
-    return spent[0]
+    return float(spent[0])
 
 
 def main() -> None:

@@ -266,3 +266,25 @@ def test_twelve_peers_at_once(team: Team, agents: int) -> None:
     text, task = ask(team, "a", "all hello")
     assert text.count("end of hello") == agents
     assert json.dumps(task["metadata"][USAGE_EXT]["peer_calls"]) == f"{agents}.0"
+
+
+def test_cancelling_reaches_the_peers_at_work(team: Team) -> None:
+    relays(team, {"a": ("b",), "b": ("c",), "c": ()})
+    assert ask(team, "a", "warm up")[0].startswith("end of")
+    params = {
+        "message": {"messageId": "m", "role": "ROLE_USER", "parts": [{"text": "all all sleep 20"}]},
+        "configuration": {"returnImmediately": True},
+    }
+    task = team.rpc("a", "SendMessage", params).json()["result"]["task"]
+    time.sleep(0.5)
+    began = time.time_ns()
+    answer = team.rpc("a", "CancelTask", {"id": task["id"]}).json()["result"]
+    assert answer["status"]["state"] == "TASK_STATE_CANCELED"
+    deadline = time.monotonic() + 3
+    ended: list[Span] = []
+    while time.monotonic() < deadline and len(ended) < 5:
+        time.sleep(0.05)
+        ended = [span for span in team.spans() if span["end_ns"] > began]
+    assert [span["agent"] for span in sorted(ended, key=lambda span: span["start_ns"])] == ["a", "a", "b", "b", "c"]
+    assert all(span["end_ns"] - began < 0.4e9 for span in ended)
+    assert {span.attributes["error.type"] for span in ended} <= {"canceled", "cancelled"}

@@ -75,7 +75,8 @@ def spans(recorded: list[bytes]) -> Any:
                 for scope in group.scope_spans:
                     for span in scope.spans:
                         values = {
-                            item.key: getattr(item.value, item.value.WhichOneof("value")) for item in span.attributes
+                            item.key: getattr(item.value, item.value.WhichOneof("value") or "string_value")
+                            for item in span.attributes
                         }
                         found.append((span.name, values, span))
         return found

@@ -1,0 +1,115 @@
+"""An agent and its engine: listed, tokens renewed, spans shipped; and none of it needed."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+import uvicorn
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from teamwright.registry.service import Registry, routes
+from teamwright.safety.epochs import EpochFile
+from teamwright.safety.tokens import Claims, Verifier
+
+if TYPE_CHECKING:
+    from .conftest import Team
+
+
+class Engine:
+    """The registry as it is, and a collector that counts."""
+
+    def __init__(self, team: Team) -> None:
+        self.team = team
+        self.registry = Registry(lease=0.6)
+        self.spans: list[str] = []
+        self.verifier = Verifier(team.issuer.public_key, team.home.id, EpochFile.open(team.home.epoch_file))
+
+        async def traces(request: Request) -> Response:
+            self.authorize(request)
+            body = ExportTraceServiceRequest.FromString(await request.body())
+            self.spans += [s.name for g in body.resource_spans for scope in g.scope_spans for s in scope.spans]
+            return Response()
+
+        app = Starlette(
+            routes=[
+                *routes(self.registry, self.authorize, self.renew),
+                Route("/v1/traces", traces, methods=["POST"]),
+                Route("/v1/started", traces, methods=["POST"]),
+            ]
+        )
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
+        self.server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off"))
+        self.thread = threading.Thread(target=lambda: self.server.run(sockets=[self.socket]))
+
+    def authorize(self, request: Request) -> Claims:
+        return self.verifier.check(request.headers.get("authorization", "").removeprefix("Bearer "), "engine")
+
+    def renew(self, claims: Claims) -> dict[str, str]:
+        return {
+            "engine": self.team.issuer.mint(claims.sub, "engine", job="team", agent=claims.agent, role="agent"),
+            "team/facts": self.team.token("facts", claims.agent),
+        }
+
+
+@pytest.fixture
+def engine(team: Team) -> Iterator[Engine]:
+    made = Engine(team)
+    made.thread.start()
+    yield made
+    made.server.should_exit = True
+    made.thread.join()
+
+
+def until(condition: Any, seconds: float = 5.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_listed_renewed_shipped_and_taken_off(team: Team, engine: Engine) -> None:
+    old = team.issuer.mint(
+        "team/lead", "engine", job="team", agent="lead", role="agent", ttl=130, now=time.time() - 100
+    )
+    expired = team.token("facts", "lead", ttl=-10_000)
+    team.launch("facts", callers=("team/lead",))
+    team.start(
+        "lead", calls=("facts",), engine_url=engine.url, tokens={"engine": old, "team/facts": expired},
+        description="Leads", name="The Lead",
+    )  # fmt: skip
+    until(lambda: engine.registry.list())
+    (entry,) = engine.registry.list()
+    assert (entry.id, entry.name, entry.description, entry.url) == (
+        "team.lead", "The Lead", "Leads", team.specs["lead"].url,
+    )  # fmt: skip
+    time.sleep(1.2)  # two leases: it beats, with a token that it was given
+    assert engine.registry.list()
+    assert "facts got: hello" in str(team.ask("lead", "hello"))
+    wanted = {"invoke_agent lead", "chat offline", "execute_tool query_agent", "invoke_agent facts"}
+    until(lambda: wanted <= set(engine.spans))
+    assert team.stop("lead") == 0
+    assert not engine.registry.list()
+
+
+def test_while_the_engine_answers_expired_tokens_have_no_grace(team: Team, engine: Engine) -> None:
+    token = team.issuer.mint("team/lead", "engine", job="team", agent="lead", role="agent")
+    team.start("lead", engine_url=engine.url, tokens={"engine": token}, callers=("team/friend",))
+    until(lambda: engine.registry.list())
+    late = team.token("lead", "friend", ttl=-10)
+    params = {"message": {"messageId": "m", "role": "ROLE_USER", "parts": [{"text": "hi"}]}}
+    assert team.rpc("lead", "SendMessage", params, token=late).status_code == 401
+    engine.server.should_exit = True
+    engine.thread.join()
+    until(lambda: team.rpc("lead", "SendMessage", params, token=late).status_code == 200)
+    assert httpx.get(f"{team.url('lead')}/readyz").status_code == 200
