@@ -35,6 +35,15 @@ def test_named_values_and_headers_are_masked_and_json_stays_json() -> None:
     assert redact("the secret of happiness, token by token") == "the secret of happiness, token by token"
 
 
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "piece", ["a", "a.", "secret", "eyJ", "sk-", "x://", "bearer ", "@", "key=", '\\"', "-----BEGIN "]
+)
+def test_a_megabyte_of_anything_takes_no_age(piece: str) -> None:
+    for tail in ("", " a@b.c secret x://"):
+        redact(piece * (1_000_000 // len(piece)) + tail)
+
+
 @pytest.mark.parametrize(("content", "kept"), [("full", True), ("redacted", True), ("off", False)])
 def test_the_policy_decides_for_every_span(content: Content, kept: bool) -> None:
     spans = Spans()
