@@ -64,7 +64,7 @@ class Launcher:
         return Family(mark, process_name(order.spec.agent, mark) if self.forks(order) else "")
 
     async def start(self, order: LaunchOrder, family: Family, listener: socket.socket, log: int) -> Launched:
-        """Start the agent's process, whose family is known to the trees. Raises OSError or HostError."""
+        """Start the agent's process, whose family is known to the trees. Raises OSError or ZygoteLost."""
         incarnation = family.mark.rpartition(":")[2]
         spec = _sealed(json.dumps(replace(order.spec, incarnation=incarnation).to_dict()).encode())
         try:

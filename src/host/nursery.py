@@ -35,6 +35,10 @@ class Unforkable(HostError):
     """There is no zygote that can fork; a plain subprocess has to do."""
 
 
+class ZygoteLost(HostError):
+    """The zygote died before it had forked; the next one may."""
+
+
 class Running:
     """A started agent process. `ended` is its exit code, negative for a signal."""
 
@@ -91,7 +95,7 @@ class Nursery:
             raise Unforkable("no zygote gets ready; see host.log")
 
     async def fork(self, order: dict[str, Any], fds: list[int]) -> Running:
-        """Have an agent forked. Raises Unforkable (start it another way) or HostError (try again later)."""
+        """Have an agent forked. Raises Unforkable (start it another way) or ZygoteLost (try again)."""
         await self.prepared()
         loop = asyncio.get_running_loop()
         self._last_ref += 1
@@ -105,7 +109,7 @@ class Nursery:
         except TimeoutError:
             _log.error("the zygote (pid %s) does not fork: killing it", self.pid)
             self.kill()
-            raise HostError("the zygote did not fork in time") from None
+            raise ZygoteLost("the zygote did not fork in time") from None
         finally:
             self._replies.pop(ref, None)
         ended: asyncio.Future[int] = loop.create_future()
@@ -175,7 +179,7 @@ class Nursery:
             self._control.close()
         for reply in self._replies.values():
             if not reply.done():
-                reply.set_exception(HostError("the zygote died"))
+                reply.set_exception(ZygoteLost("the zygote died"))
         return was_ready
 
     async def _send(self, data: bytes, fds: list[int]) -> None:
@@ -188,7 +192,7 @@ class Nursery:
                 except BlockingIOError:
                     await asyncio.sleep(0.005)
                 except OSError as error:
-                    raise HostError(f"the zygote died: {error.strerror}") from None
+                    raise ZygoteLost(f"the zygote died: {error.strerror}") from None
 
     def _hear(self, control: socket.socket) -> None:
         while control.fileno() >= 0:

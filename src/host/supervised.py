@@ -19,7 +19,7 @@ from teamwright.host.api import AgentState, Cause, ExitInfo, LaunchOrder, Status
 from teamwright.host.health import until_hung, until_over_memory
 from teamwright.host.launcher import Launcher, niceness
 from teamwright.host.logs import open_log, tail
-from teamwright.host.nursery import Running
+from teamwright.host.nursery import Running, ZygoteLost
 from teamwright.host.policy import Backoff
 from teamwright.host.ports import Ports
 from teamwright.host.proc import read
@@ -33,6 +33,9 @@ _log = logging.getLogger(__name__)
 _UNKILLABLE = 10.0
 #: While the wait for the next start is longer than this, callers are refused.
 _PATIENCE = 1.0
+
+#: So many zygotes may die under an agent before it counts as not startable.
+_TRIES = 3
 
 Report = Callable[[AgentState, Cause], None]
 
@@ -154,26 +157,40 @@ class Supervised:
 
     async def _one_life(self, cause: Cause) -> ExitInfo | None:
         """From the start to its end, with nothing left of it; None when it was stopped before."""
-        if not await self._unless_stopped(self._means.launcher.prepared(self.order)):
-            return None
         first = self.order.spec.incarnation if cause == "launched" else ""
         family = self._means.launcher.family(self.order, first or secrets.token_hex(4))
         self._means.trees.add(family)
         self._verdict = None
         try:
-            await self._launch(family, cause)
+            started = await self._launch(family, cause)
         except (OSError, HostError) as error:
             _log.error("can't start %s: %s", self.order.id, error)
-            await self._means.trees.clean(family)
             self.state = replace(self.state, details={"error": str(error)})
+            await self._means.trees.clean(family)
             return ExitInfo(None, None, "spawn_failed", time.time_ns())
+        if not started:
+            await self._means.trees.clean(family)
+            return None
         try:
             await self._look_after(family)
         finally:
             ended = await self._end(family)
         return ended
 
-    async def _launch(self, family: Family, cause: Cause) -> None:
+    async def _launch(self, family: Family, cause: Cause) -> bool:
+        """Start its process; False when it was stopped before. Raises OSError or HostError."""
+        for attempt in range(_TRIES):
+            if not await self._unless_stopped(self._means.launcher.prepared(self.order)):
+                return False
+            try:
+                await self._start_process(family, cause)
+                break
+            except ZygoteLost:
+                if attempt == _TRIES - 1:
+                    raise
+        return True
+
+    async def _start_process(self, family: Family, cause: Cause) -> None:
         launched_ns = time.time_ns()
         order, ports = self.order, self._means.ports
         ports.open(order.id)

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from teamwright.agents.spec import AgentSpec
+from teamwright.agents.spec import AgentSpec, PeerSpec
 from teamwright.host import guard as guard_module
 from teamwright.host.api import AgentState, Cause, HealthCheck, LaunchOrder, PortRequest, RestartPolicy
 from teamwright.host.link import HostLink
@@ -290,34 +290,73 @@ class Team:
         await asyncio.wait([self.task])
 
 
-@pytest.fixture
-def world(tmp_path: Path, environment: dict[str, str]) -> Iterator[World]:
-    made = World(tmp_path, {**environment, "TEAMWRIGHT_PORTS": "9200-9599"})
+def _worlds(folder: Path, environment: dict[str, str]) -> Iterator[World]:
+    made = World(folder, {**environment, "TEAMWRIGHT_PORTS": "9200-9599"})
     yield made
     left = made.clear()
     assert not left, left
 
 
-@pytest.fixture(params=["zygote", "subprocess"])
-def spawn_way(request: pytest.FixtureRequest) -> str:
-    """Both ways to start agents."""
-    return str(request.param)
+@pytest.fixture
+def world(tmp_path: Path, environment: dict[str, str]) -> Iterator[World]:
+    """A home without anything."""
+    yield from _worlds(tmp_path, environment)
 
 
 @pytest.fixture
-async def team(world: World) -> AsyncIterator[Team]:
+def other_world(tmp_path: Path, environment: dict[str, str]) -> Iterator[World]:
+    """Another home."""
+    (tmp_path / "other").mkdir()
+    yield from _worlds(tmp_path / "other", environment)
+
+
+@pytest.fixture
+async def team_of() -> AsyncIterator[Callable[[World], Team]]:
+    """Makes the engine's side for a world."""
+    made: list[Team] = []
+
+    def make(world: World) -> Team:
+        made.append(Team(world))
+        return made[-1]
+
+    yield make
+    for team in made:
+        await team.close()
+
+
+@pytest.fixture
+async def team(world: World, team_of: Callable[[World], Team]) -> Team:
     """A guard, a host and no agents yet."""
     world.start(host=True)
-    made = Team(world)
-    yield made
-    await made.close()
+    return team_of(world)
+
+
+@pytest.fixture(params=["zygote", "subprocess"])
+async def either_team(world: World, team_of: Callable[[World], Team], request: pytest.FixtureRequest) -> Team:
+    """The same, with both ways to start agents."""
+    world.environment["TEAMWRIGHT_SPAWN"] = str(request.param)
+    world.start(host=True)
+    return team_of(world)
 
 
 @pytest.fixture
-async def either_team(world: World, spawn_way: str) -> AsyncIterator[Team]:
-    """The same, agents started in both ways."""
-    world.environment["TEAMWRIGHT_SPAWN"] = spawn_way
-    world.start(host=True)
-    made = Team(world)
-    yield made
-    await made.close()
+def team_order(tmp_path: Path) -> LaunchOrder:
+    """An order with something in every field."""
+    spec = AgentSpec(
+        job="j",
+        agent="a",
+        incarnation="i",
+        home="/h",
+        home_id="0",
+        job_folder="/f",
+        kind="class",
+        url="http://127.0.0.1:1",
+        engine_url="http://127.0.0.1:2",
+        public_key="k",
+        epoch_file="/e",
+        spool_dir="/s",
+        peers=(PeerSpec("b", "j", "b", "http://127.0.0.1:3"),),
+        tools=("t",),
+    )
+    restart, health = RestartPolicy("always", 1, 2.0), HealthCheck(True, 1.0, 2)
+    return LaunchOrder(spec, "/l", restart=restart, health=health, threads=True, memory=1, cpu=0.5)

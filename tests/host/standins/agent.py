@@ -2,7 +2,8 @@
 
 Config: children (bool), ready_after (seconds), exit_at_start (code), crash_after (seconds), deaf (ignores SIGTERM),
 slow_end (seconds from SIGTERM to the end).
-GET: /environ, /fds, /children, /burn/SECONDS (computes, answering nobody), /eat/MEGABYTES, /exit/CODE, /stat.
+GET: /environ, /fds, /random, /umask, /tokens, /burn/SECONDS (computes, answering nobody),
+/eat/MEGABYTES, /exit/CODE, /stat.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def serve(spec: AgentSpec, sock: socket.socket) -> None:
     umask = os.umask(0)
     os.umask(umask)
     environ, number = dict(os.environ), random.random()
-    facts = {"environ": environ, "fds": fds, "children": children, "random": number, "umask": umask}
+    facts = {"environ": environ, "fds": fds, "random": number, "umask": umask, "tokens": dict(spec.tokens)}
     while True:
         connection, _ = sock.accept()
         with connection:
