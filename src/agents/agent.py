@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, ClassVar
@@ -65,8 +66,12 @@ def description_of(agent: Agent) -> str:
 
 
 async def answer_of(agent: Agent, turn: Turn) -> Answer:
-    """Run the agent on a turn and make an Answer of whatever it gives back."""
-    made: Any = agent.run(turn)
+    """Run the agent on a turn and make an Answer of whatever it gives back. A sync `run` works in a thread."""
+    run = agent.run
+    if inspect.iscoroutinefunction(run) or inspect.isasyncgenfunction(run):
+        made: Any = run(turn)
+    else:
+        made = await asyncio.to_thread(run, turn)
     if isinstance(made, AsyncIterator):
         pieces: list[str] = []
         async for piece in made:

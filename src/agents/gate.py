@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from typing import Any
 
 from teamwright.errors import TeamwrightError
 
@@ -95,8 +96,11 @@ class Slot:
         self._released = True
 
     @asynccontextmanager
-    async def lend(self) -> AsyncIterator[None]:
-        """Give the slot back while the block runs; several at once count as one."""
+    async def lend(self, queued: Callable[[int], AbstractContextManager[Any]] = nullcontext) -> AsyncIterator[None]:
+        """Give the slot back while the block runs; several at once count as one.
+
+        Where the run has to wait for a slot afterwards, it does so inside `queued(number that wait)`.
+        """
         self._lent += 1
         if self._held:
             self._held = False
@@ -106,7 +110,11 @@ class Slot:
         finally:
             self._lent -= 1
             if self._lent == 0 and not self._released and not self._cancelling():
-                await self._gate._take(self._gate._returning)
+                if self._gate.working < self._gate.max_concurrent:
+                    await self._gate._take(self._gate._returning)
+                else:
+                    with queued(len(self._gate._returning)):
+                        await self._gate._take(self._gate._returning)
                 self._regain()
 
     def _regain(self) -> None:

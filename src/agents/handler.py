@@ -39,6 +39,7 @@ from teamwright.agents.runner import Incoming, Outcome, Runner
 from teamwright.agents.wire import files_of, parts_of, reply, struct, text_of
 from teamwright.backends.api import Answer
 from teamwright.safety.tokens import Claims
+from teamwright.tracing.propagation import RUN_EXT
 
 ARTIFACT = "answer"
 _STATES = {
@@ -132,7 +133,15 @@ class AgentExecution(AgentExecutor):
             message.context_id = task.context_id
         ids = _Ids(task.id, task.context_id)
         pieces = _Pieces(ids, event_queue)
-        outcome = await self._runner.handle(_incoming(message, context.call_context, task.id), pieces.send)
+        try:
+            outcome = await self._runner.handle(_incoming(message, context.call_context, task.id), pieces.send)
+        except Busy as error:  # others took the last places in the queue since this one was admitted
+            metadata = struct({RUN_EXT: {"reason": "busy"}})
+            status = _status(TaskState.TASK_STATE_REJECTED, ids, error.message)
+            await event_queue.enqueue_event(
+                TaskStatusUpdateEvent(task_id=ids.id, context_id=ids.context_id, status=status, metadata=metadata)
+            )
+            return
         if outcome.state == "canceled":
             return  # `cancel` tells the world
         await pieces.finish(outcome)

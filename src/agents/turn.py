@@ -82,4 +82,4 @@ class AgentTurn:
 
     def waiting(self) -> AbstractAsyncContextManager[None]:
         """While it is open the run holds no slot: it waits for somebody else."""
-        return self._slot.lend()
+        return self._slot.lend(lambda waiting: self.tracer.queued(waiting=waiting))
