@@ -14,7 +14,7 @@ from teamwright.tracing.reader import Trace, status
 from teamwright.tracing.rows import ERROR, REAL, STARTED, SYNTHETIC
 from teamwright.tracing.vocabulary import ENTRY
 
-_KINDS = ("unspecified", "internal", "server", "client", "producer", "consumer")
+_KINDS = ("UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER")
 
 
 def trace_list(summaries: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -91,7 +91,7 @@ def _span(state: int, agent: str, span: Span) -> dict[str, Any]:
         "span_id": span.span_id.hex(),
         "parent_id": span.parent_span_id.hex() or None,
         "name": span.name,
-        "kind": _KINDS[span.kind] if span.kind < len(_KINDS) else "unspecified",
+        "kind": _KINDS[span.kind] if span.kind < len(_KINDS) else "UNSPECIFIED",
         "agent": agent or None,
         "start_ns": span.start_time_unix_nano,
         "end_ns": None if state == STARTED else span.end_time_unix_nano,

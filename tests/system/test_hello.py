@@ -42,7 +42,7 @@ def test_start_query_trace_stop(deploy: Deploy) -> None:
     assert shown["trace_id"] == asked["trace_id"]
     spans = whole(shown)
     assert spans[0]["name"] == "invoke_workflow hello"
-    assert len({span["agent"] for span in spans if span["kind"] == "server"}) >= 2
+    assert len({span["agent"] for span in spans if span["kind"] == "SERVER"}) >= 2
     assert {span["status"] for span in spans} == {"ok"}
 
     traces = deploy("trace", "list", "--json").ok().json["traces"]
