@@ -39,6 +39,8 @@ class FormerRoot:
     tracer: Tracer
 
     def end(self, reading: Reading, error: str | None, reason: str | None) -> None:
+        if reason == v.PROCESS_LOST:
+            return  # nobody knows when it ended: `Spans.close_former` closes it, and the trace is lost
         row, usage = self.row, reading.usage
         self.tracer.record(
             v.span_name(v.OP_QUERY, row.job),
@@ -119,10 +121,10 @@ class Followers:
             except PeerError as error:
                 if error.reason == "not_found" or not self._wanted(query.row):
                     query.reading.state = query.reading.state or "failed"
-                    query.end(error=f"lost: {error.message}", reason="process_lost", status="lost")
+                    query.end(error=f"lost: {error.message}", reason=v.PROCESS_LOST, status="lost")
                     return
                 if self._clock() - reached > _PATIENCE:
-                    query.end(error=f"lost: {error.message}", reason="process_lost", status="lost")
+                    query.end(error=f"lost: {error.message}", reason=v.PROCESS_LOST, status="lost")
                     return
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, _LATER)

@@ -1,0 +1,139 @@
+"""The engine's own routes: who is let in, what errors look like, tokens, when it leaves."""
+
+from __future__ import annotations
+
+import pytest
+
+from teamwright.engine.idle import Idle
+from teamwright.home import Home
+from teamwright.safety.tokens import Issuer
+
+from .conftest import InProcess, in_process, make_plan
+from .test_jobs import start
+
+
+@pytest.mark.parametrize("path", ["/engine", "/jobs", "/traces", "/agents", "/jobs/x"])
+async def test_a_token_is_needed(inside: InProcess, path: str, home: Home) -> None:
+    answer = await inside.http.get(path)
+    assert answer.status_code == 401 and answer.headers["www-authenticate"] == "Bearer"
+    assert answer.json()["error"]["type"] == "TokenRefused"
+    assert (await inside.http.get(path, headers={"authorization": "Bearer nonsense"})).status_code == 401
+    expired = Issuer.load(home).mint("operator", "*", role="operator", ttl=-1)
+    assert (await inside.http.get(path, headers={"authorization": f"Bearer {expired}"})).status_code == 401
+
+
+async def test_an_agent_is_no_operator(inside: InProcess, home: Home) -> None:
+    token = Issuer.load(home).mint("team/a", "engine", job="team", agent="a", role="agent")
+    for method, path in (("GET", "/jobs"), ("POST", "/engine/stop"), ("POST", "/tokens"), ("POST", "/stop")):
+        answer = await inside.http.request(method, path, headers={"authorization": f"Bearer {token}"}, json={})
+        assert answer.status_code == 403, path
+
+
+async def test_probes_are_open(inside: InProcess) -> None:
+    assert (await inside.http.get("/livez")).text == "ok"
+    assert (await inside.http.get("/readyz")).text == "ok"
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", ""])
+async def test_foreign_names_are_refused(inside: InProcess, host: str) -> None:
+    answer = await inside.http.get("/livez", headers={"host": host})
+    assert answer.status_code == 403
+
+
+async def test_foreign_pages_are_refused(inside: InProcess) -> None:
+    headers = {"origin": "http://evil.example", **inside.operator}
+    assert (await inside.http.get("/jobs", headers=headers)).status_code == 403
+    headers["origin"] = "http://127.0.0.1:1"
+    assert (await inside.http.get("/jobs", headers=headers)).status_code == 200
+    for host in ("localhost:1", "[::1]:1"):
+        assert (await inside.http.get("/livez", headers={"host": host})).status_code == 200
+
+
+async def test_errors_have_one_form(inside: InProcess) -> None:
+    for method, path, status in (("GET", "/nowhere", 404), ("DELETE", "/jobs", 405)):
+        answer = await inside.http.request(method, path, headers=inside.operator)
+        assert answer.status_code == status and set(answer.json()["error"]) >= {"message", "type", "hint", "tail"}
+    for body in (b"", b"[]", b"{", b'{"plan": 1}', b'{"plan": {"job": "x"}}'):
+        answer = await inside.http.post("/jobs", headers=inside.operator, content=body)
+        assert answer.status_code == 400, body
+    for body in (b"{}", b'{"targets": []}', b'{"targets": "team"}'):
+        assert (await inside.http.post("/stop", headers=inside.operator, content=body)).status_code == 400
+
+
+async def test_status(inside: InProcess) -> None:
+    found = (await inside.http.get("/engine", headers=inside.operator)).json()
+    assert found["home"] == str(inside.home.path) and found["processes"]["guard"] == 1 and found["on_demand"] is True
+    assert set(found) >= {"url", "home", "version", "uptime_s", "processes"}
+
+
+async def test_tokens(inside: InProcess) -> None:
+    await start(inside, make_plan())
+    made = await inside.http.post("/tokens", headers=inside.operator, json={"job": "team", "ttl": 60, "subject": "ada"})
+    assert made.status_code == 201
+    mine = {"authorization": f"Bearer {made.json()['token']}"}
+    assert (await inside.http.get("/jobs", headers=mine)).status_code == 401
+    asked = await inside.http.post("/a2a/team", headers=mine, content=b"{}")
+    assert asked.status_code == 200 and asked.json()["error"]["code"] == -32600
+    for wrong in ({"ttl": 0}, {"ttl": "x"}, {"subject": "a/b"}, {"job": "nobody"}):
+        answer = await inside.http.post("/tokens", headers=inside.operator, json=wrong)
+        assert answer.status_code in (400, 404), wrong
+
+
+async def test_stopping_needs_force_while_jobs_run(inside: InProcess) -> None:
+    await start(inside, make_plan())
+    refused = await inside.http.post("/engine/stop", headers=inside.operator, json={})
+    assert refused.status_code == 409 and "team" in refused.json()["error"]["message"]
+    assert inside.guard.said == ["host"]
+    done = await inside.http.post("/engine/stop", headers=inside.operator, json={"force": True})
+    assert done.status_code == 200
+    assert inside.guard.said == ["host", "leave"]
+    assert inside.engine.state.jobs["team"].phase == "stopped"
+
+
+async def test_stopping_everything_ends_an_engine_on_demand(inside: InProcess) -> None:
+    await start(inside, make_plan())
+    answer = await inside.http.post("/stop", headers=inside.operator, json={"targets": ["*"]})
+    assert answer.json()["leaving"] is True and inside.guard.said[-1] == "leave"
+
+
+async def test_an_engine_that_stays(home: Home) -> None:
+    async with in_process(home) as made:
+        assert (await made.http.post("/engine/stay", headers=made.operator)).json()["on_demand"] is False
+        answer = await made.http.post("/stop", headers=made.operator, json={"targets": ["*"]})
+        assert answer.json()["leaving"] is False
+    async with in_process(home) as again:  # the same guard: it still stays
+        assert again.engine.status()["on_demand"] is False
+        again.engine.client_gone()
+        assert again.guard.said == []
+        await again.http.post("/engine/stop", headers=again.operator, json={})
+        assert again.guard.said == ["leave"]
+
+
+def test_idle() -> None:
+    now, busy, left = [0.0], [False], [0]
+
+    def leave() -> None:
+        left[0] += 1
+
+    idle = Idle(lambda: busy[0], leave, seconds=60, stay=False, clock=lambda: now[0])
+    idle.check()
+    now[0] = 59.9
+    idle.check()
+    assert left == [0]
+    busy[0] = True
+    now[0] = 61
+    idle.check()
+    assert left == [0]
+    busy[0] = False
+    idle.check()
+    idle.check()
+    assert left == [1]
+
+
+def test_idle_leaves_soon_when_its_starter_is_gone() -> None:
+    busy, left = [True], [0]
+    idle = Idle(lambda: busy[0], lambda: left.__setitem__(0, 1), seconds=60, stay=False, clock=lambda: 0.0)
+    assert idle.leave_when_empty() is False and left == [0]
+    busy[0] = False
+    idle.check()
+    assert left == [1]
