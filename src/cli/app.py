@@ -60,6 +60,12 @@ class Call:
         """A path as a person here would type it."""
         return str(path.relative_to(self.cwd)) if path.is_relative_to(self.cwd) else str(path)
 
+    def next(self, words: str) -> str:
+        """A command to type next: with --home where this one had it."""
+        import shlex
+
+        return f"deploy {words}" + (f" --home {shlex.quote(self.home_flag)}" if self.home_flag else "")
+
     def emit(self, data: Mapping[str, Any]) -> None:
         """Print one JSON object on a line of its own: what `--json` gives a script."""
         import json

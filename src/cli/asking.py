@@ -51,8 +51,10 @@ def ask_and_print(
     elif result.status == "ok":
         click.echo(result.answer)
         click.echo(summary(result, agents_in(call, result.trace_id)), err=True)
+        if result.trace_id:
+            click.echo("next: " + call.next(f"trace show {result.trace_id[:8]}"), err=True)
     if result.status != "ok":
-        hint = f"deploy trace show {result.trace_id[:8]}" if result.trace_id else None
+        hint = call.next(f"trace show {result.trace_id[:8]}") if result.trace_id else None
         raise QueryFailed(f"{result.agent or job}: {result.answer or result.state}", hint=hint)
 
 
@@ -77,4 +79,4 @@ def summary(result: QueryResult, agents: int) -> str:
     if agents:
         parts.append(f"{agents} agent{'' if agents == 1 else 's'}")
     parts += [milliseconds(result.duration_ms), dollars(result.usage.get("cost_usd"))]
-    return f"-- {', '.join(parts)} (deploy trace show {result.trace_id[:8]})"
+    return f"-- {', '.join(parts)}"

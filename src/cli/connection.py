@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from teamwright.cli.app import Call
+from teamwright.cli.output import note
 from teamwright.cli.signals import undisturbed
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ def connected(
 
     try:
         with launch.connect(call.home, port=port, start=start, stay=stay, host=host, environ=call.environ) as client:
+            if port and not client.url.endswith(f":{port}"):
+                note(f"warning: the engine runs at {client.url} already; --port {port} did not count")
             yield client
     except KeyboardInterrupt:
         with undisturbed():

@@ -24,7 +24,7 @@ def plan(call: Call, file: Path, name: str | None, sets: Sequence[str]) -> None:
     if call.json:
         call.emit(plan_view(found))
     else:
-        _print(found, file)
+        _print(call, found, file)
 
 
 def plan_view(plan: Plan) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def plan_view(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _print(plan: Plan, file: Path) -> None:
+def _print(call: Call, plan: Plan, file: Path) -> None:
     from teamwright.cli.output import console, table
 
     click.echo(
@@ -80,7 +80,7 @@ def _print(plan: Plan, file: Path) -> None:
                 )
             )
     console().print(table(("LEVEL", "AGENT", "KIND", "BACKEND", "PORT", "CALLS", "SECRETS"), rows))
-    click.echo(f"next: deploy start {file}")
+    click.echo("next: " + call.next(f"start {file}"))
 
 
 def _secrets(agent: AgentPlan) -> str:

@@ -22,7 +22,7 @@ def ps(call: Call, job: str | None) -> None:
             return
         if not views:
             click.echo(f"nothing has been started in {call.home.path}")
-            click.echo("next: deploy start FILE")
+            click.echo("next: " + call.next("start FILE"))
             return
         from teamwright.cli.output import console, jobs_table
 

@@ -57,7 +57,7 @@ def _tell(call: Call, client: Client, view: dict[str, Any], query: str | None, *
 
         click.echo(f"\n> {query}")
         ask_and_print(call, client, job, query)
-    click.echo(f"next: deploy query {job} 'your question'")
+    click.echo("next: " + call.next(f"query {job} 'your question'"))
 
 
 def _attach(call: Call, job: str) -> None:

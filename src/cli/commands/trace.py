@@ -32,7 +32,7 @@ def list_traces(call: Call, job: str | None, deployments: bool, limit: int) -> N
         return
     if not found["traces"]:
         click.echo("there are no traces yet")
-        click.echo("next: deploy query JOB 'your question'")
+        click.echo("next: " + call.next("query JOB 'your question'"))
         return
     from teamwright.cli.output import console
     from teamwright.tracing.tree import render_list
