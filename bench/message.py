@@ -141,7 +141,7 @@ async def load(url: str, messages: int, at_once: int, token: str | None) -> tupl
             began = time.perf_counter()
             answer = await client.post(url, json=body, headers=headers)
             times.append(time.perf_counter() - began)
-            if "hello" not in answer.text or '"error"' in answer.text:
+            if "hello" not in answer.text or '"error"' in answer.text or "FAILED" in answer.text:
                 raise SystemExit(answer.text)
 
     began = time.perf_counter()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import difflib
+import json
 import logging
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from uuid import UUID, uuid4, uuid5
 import httpx
 
 from teamwright.agents.budget import Grant, PeerBudget
+from teamwright.agents.channel import Broken, Channels, Reply, Unreachable
 from teamwright.agents.spec import AgentSpec, PeerSpec
 from teamwright.agents.wire import HEADERS, read_answer, request_body
 from teamwright.backends.api import File, Peer, PeerAnswer, Usage
@@ -52,6 +54,7 @@ class Peers:
     def __init__(self, spec: AgentSpec, http: httpx.AsyncClient, tracer: Tracer, tokens: Mapping[str, str]) -> None:
         self._spec = spec
         self._http = http
+        self._channels = Channels(http)
         self._tracer = tracer
         self._tokens = tokens
         self._known = {peer.id: peer for peer in spec.peers}
@@ -91,6 +94,7 @@ class Peers:
         for task in self._cards.values():
             task.cancel()
         await asyncio.gather(*self._cards.values(), return_exceptions=True)
+        await self._channels.close()
 
     async def _call(
         self, caller: Caller, peer: PeerSpec, span: PeerSpan, grant: Grant, text: str, files: Sequence[File],
@@ -123,29 +127,23 @@ class Peers:
     async def _post(self, peer: PeerSpec, headers: dict[str, str], body: bytes, deadline: float, name: str) -> bytes:
         async with _deadline(deadline, f"{peer.id} did not answer in time (deadline {name})"):
             try:
-                response = await self._send(peer, headers, body)
-            except httpx.ConnectError as error:
-                raise PeerError(f"{peer.id} can't be reached: {_why(error)}", reason="unreachable") from None
-            except httpx.ConnectTimeout:
-                raise PeerError(f"{peer.id} can't be reached: no connection in time", reason="unreachable") from None
-            except httpx.HTTPError as error:
-                raise PeerError(
-                    f"the connection to {peer.id} broke: {_why(error)}", reason="broken_connection"
-                ) from None
-        if response.status_code == 200:
-            return response.content
-        reason = {401: "unauthorized", 403: "forbidden", 429: "busy", 503: "busy"}.get(
-            response.status_code, "bad_answer"
-        )
-        raise PeerError(f"{peer.id} refused: HTTP {response.status_code} {_said(response)}".rstrip(), reason=reason)
+                reply = await self._send(peer, headers, body)
+            except Unreachable as error:
+                raise PeerError(f"{peer.id} can't be reached: {error}", reason="unreachable") from None
+            except Broken as error:
+                raise PeerError(f"the connection to {peer.id} broke: {error}", reason="broken_connection") from None
+        if reply.status == 200:
+            return reply.content
+        reason = {401: "unauthorized", 403: "forbidden", 429: "busy", 503: "busy"}.get(reply.status, "bad_answer")
+        raise PeerError(f"{peer.id} refused: HTTP {reply.status} {_said(reply)}".rstrip(), reason=reason)
 
-    async def _send(self, peer: PeerSpec, headers: dict[str, str], body: bytes) -> httpx.Response:
+    async def _send(self, peer: PeerSpec, headers: dict[str, str], body: bytes) -> Reply:
         try:
-            return await self._http.post(peer.url, content=body, headers=headers)
-        except httpx.ConnectError:
+            return await self._channels.post(peer.url, headers, body)
+        except Unreachable:
             # Nothing was sent: the one case in which a second try can't do the work twice.
             await asyncio.sleep(_RETRY_PAUSE)
-            return await self._http.post(peer.url, content=body, headers=headers)
+            return await self._channels.post(peer.url, headers, body)
 
     def _find(self, agent: str) -> PeerSpec:
         found = self._known.get(agent)
@@ -218,8 +216,8 @@ def _why(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
-def _said(response: httpx.Response) -> str:
+def _said(reply: Reply) -> str:
     try:
-        return str(response.json()["error"]["message"])
+        return str(json.loads(reply.content)["error"]["message"])
     except (ValueError, LookupError, TypeError):
-        return response.text[:200]
+        return reply.content[:200].decode(errors="replace")
