@@ -61,9 +61,6 @@ class Peers:
         self._cards: dict[str, asyncio.Task[Peer]] = {}
         self._sessions: dict[tuple[str, str], str] = {}
 
-    def __len__(self) -> int:
-        return len(self._known)
-
     async def all(self) -> list[Peer]:
         """Every peer with what its card says; one that doesn't answer goes by its id."""
         return list(await asyncio.gather(*(self._card(peer) for peer in self._known.values())))

@@ -14,7 +14,7 @@ import inspect
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast, overload
+from typing import Any, TypeVar, overload
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic.errors import PydanticUserError
@@ -190,8 +190,3 @@ def _plain(schema: Any) -> Any:
         else:
             made[key] = value if key in ("default", "enum", "const", "examples") else _plain(value)
     return made
-
-
-def schema_of(function: Callable[..., Any]) -> dict[str, Any]:
-    """The JSON schema of a function's parameters, as the model will see it."""
-    return cast("dict[str, Any]", as_tool(function).parameters)

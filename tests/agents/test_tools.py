@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel, Field
 
 from teamwright.agents.agent import Agent, answer_of, description_of
-from teamwright.agents.tools import as_tool, load_tools, schema_of, tool, tools_of
+from teamwright.agents.tools import as_tool, load_tools, tool, tools_of
 from teamwright.backends.api import Answer, Turn
 from teamwright.errors import TeamwrightError, ToolError, UserError
 
@@ -90,7 +90,7 @@ def test_schemas_come_from_the_type_hints() -> None:
     }  # fmt: skip
     assert where.parameters["$defs"]["Place"]["properties"]["country"] == {"default": "NL", "type": "string"}
     assert (mine.name, mine.after, "turn" in mine.parameters["properties"]) == ("mine", ("where",), False)
-    assert schema_of(add)["required"] == ["a"]
+    assert as_tool(add).parameters["required"] == ["a"]
 
 
 async def test_calls_check_their_arguments() -> None:
