@@ -51,12 +51,12 @@ class Fleet:
         """Stop agents and launch them anew; returns when the old ones are gone. Raises HostError."""
         for order in orders:
             self._means.ports.port(order.id)
-        old = [self._agents[order.id] for order in orders if order.id in self._agents]
-        await asyncio.gather(*(agent.stop(grace, "restart") for agent in old))
-        if self._leaving:
-            raise HostError("the host is leaving")
+        old = {order.id: self._agents[order.id] for order in orders if order.id in self._agents}
+        await asyncio.gather(*(agent.stop(grace, "restart") for agent in old.values()))
         for order in orders:
-            if self._agents.get(order.id) in (None, *old):
+            before = old.get(order.id)
+            # Not if it was stopped, released or launched meanwhile.
+            if self._agents.get(order.id) is before and (before is None or before.stop_cause == "restart"):
                 self._begin(order, again=True)
 
     async def release(self, agents: Sequence[str]) -> None:

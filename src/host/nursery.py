@@ -81,7 +81,7 @@ class Nursery:
         self._failures = 0
         self._sending = asyncio.Lock()
         self.pid: int | None = None
-        self._keeper = asyncio.get_running_loop().create_task(self._keep(first))
+        self._keeper = asyncio.get_running_loop().create_task(self._keep(*first, trees.expect(first[0])))
 
     @property
     def broken(self) -> bool:
@@ -131,11 +131,10 @@ class Nursery:
         await asyncio.wait([self._keeper])
         self.kill()
 
-    async def _keep(self, running: tuple[int, socket.socket]) -> None:
+    async def _keep(self, pid: int, control: socket.socket, ended: asyncio.Future[int]) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            self.pid, self._control = running
-            ended = self._trees.expect(self.pid)
+            self.pid, self._control = pid, control
             loop.add_reader(self._control, self._hear, self._control)
             timer = loop.call_later(_WARM_DEADLINE, self._late)
             try:
@@ -152,16 +151,19 @@ class Nursery:
                 _log.error("giving up on zygotes; agents are started as plain subprocesses")
                 self._ready.set()
                 return
-            running = await self._again()
+            pid, control, ended = await self._again()
 
-    async def _again(self) -> tuple[int, socket.socket]:
+    async def _again(self) -> tuple[int, socket.socket, asyncio.Future[int]]:
         while True:
             await asyncio.sleep(_DELAYS[min(self._failures, len(_DELAYS) - 1)])
             try:
-                return self._start()
+                pid, control = self._start()
             except OSError as error:
                 _log.error("can't start a zygote: %s", error)
                 self._failures = min(self._failures + 1, _TRIES - 1)
+            else:
+                # At once: a child that nobody expects counts as an orphan.
+                return pid, control, self._trees.expect(pid)
 
     def _late(self) -> None:
         if not self._ready.is_set():

@@ -69,7 +69,7 @@ class Supervised:
         self._been_ready = False
         self._log_start = 0
         self._stopping = asyncio.Event()
-        self._stop_cause: Cause = "stop"
+        self.stop_cause: Cause = "stop"
         self._grace = 0.0
 
     @property
@@ -84,13 +84,13 @@ class Supervised:
     async def stop(self, grace: float, cause: Cause = "stop") -> None:
         """SIGTERM, after `grace` seconds SIGKILL; returns when nothing of it is left.
 
-        With the cause `restart` no `stopped` is reported: its successor speaks next.
+        With the cause `restart` no `stopped` is reported: its successor speaks next. The last cause given counts.
         """
+        self.stop_cause = cause
         if self.over:
             if cause == "stop" and self.state.status != "stopped":
                 self._finish()
             return
-        self._stop_cause = cause
         if not self._stopping.is_set():
             self._grace = grace
             self._change("stopping", cause)
@@ -124,7 +124,7 @@ class Supervised:
     def _finish(self) -> None:
         """It was stopped, whatever it was in the middle of."""
         self._means.ports.shut(self.order.id)
-        if self._stop_cause == "stop":
+        if self.stop_cause == "stop":
             self._change("stopped", "stop", pid=None)
 
     def _consequence(self, ended: ExitInfo | None) -> float | None:

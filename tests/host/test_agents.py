@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -300,3 +301,23 @@ async def test_release_stops_what_lives(team: Team) -> None:
     (state,) = await team.launch("a")
     await team.link.release(["j/a"])
     assert _dead(state.pid)
+
+
+async def test_a_stop_during_a_restart_wins(team: Team) -> None:
+    (state,) = await team.launch("a", slow_end=0.3)
+    restarting = asyncio.create_task(team.link.restart([team.make("a")]))
+    await team.is_("j/a", "stopping")
+    await team.link.stop(["j/a"])
+    await restarting
+    await asyncio.sleep(0.1)
+    assert (await team.is_("j/a", "stopped")).pid is None
+    assert _dead(state.pid)
+
+
+async def test_an_agent_whose_log_can_not_be_written(team: Team) -> None:
+    (team.world.home / "jobs").write_text("in the way")
+    await team.launch("a", wait=False)
+    state = await team.is_("j/a", "failed")
+    assert state.last_exit is not None
+    assert state.last_exit.reason == "spawn_failed"
+    assert "directory" in state.details["error"]

@@ -129,6 +129,7 @@ async def test_leave_by_the_link(team: Team) -> None:
 
 
 async def test_nonsense_does_not_hurt_the_host(team: Team) -> None:
+    await team.until(lambda: team.hellos)
     raw = await _Raw.open(team.world)
     await raw.until("hello")
     raw.say(ref=7, op="launch", agents=[{"spec": {"nonsense": 1}}])
