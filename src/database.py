@@ -22,6 +22,12 @@ def connect(path: Path, *, synchronous: str = "NORMAL", read_only: bool = False)
     """A connection with our settings; rows answer to column names. `read_only` never makes the file."""
     if read_only:
         db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10, check_same_thread=False)
+        try:
+            db.execute("select count(*) from sqlite_master").fetchone()
+        except sqlite3.OperationalError:
+            # On a file system that can't be written to nobody else writes either: read the file as it is.
+            db.close()
+            db = sqlite3.connect(f"file:{path}?immutable=1", uri=True, check_same_thread=False)
     else:
         db = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
         db.execute("pragma journal_mode=wal")

@@ -57,7 +57,10 @@ def sweep(home: Home) -> int:
     """End what an engine that is gone has left behind; how many processes that were."""
     from teamwright.host.sweep import sweep_home
 
-    return len(sweep_home(home.path, home.id, home.run_dir) or ())
+    try:
+        return len(sweep_home(home.path, home.id, home.run_dir) or ())
+    except OSError as error:
+        raise HomeError(f"the home {home.path} can't be swept: {error.strerror}") from None
 
 
 def _join(home: Home, found: EngineFile, environ: Mapping[str, str], *, start: bool, stay: bool) -> Client | None:

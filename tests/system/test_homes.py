@@ -52,6 +52,28 @@ def test_reading_makes_nothing(deploy: Deploy) -> None:
     assert not deploy.home.exists()
 
 
+def test_a_home_that_may_only_be_read(deploy: Deploy, tmp_path: Path) -> None:
+    """What happened can still be looked at; nothing can be started."""
+    place = tmp_path / "place"
+    place.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(place)], capture_output=True)
+    home = place / "logs"
+    try:
+        deploy("query", HELLO, "hi", "--home", home).ok()
+        deploy("stop", "--all", "--home", home).ok()
+        if mounted.returncode == 0:
+            subprocess.run(["mount", "-o", "remount,ro", str(place)], check=True)
+        assert "stopped" in deploy("ps", "--home", home).ok().out
+        assert len(deploy("trace", "show", "--json", "--home", home).ok().json["spans"]) > 1
+        assert "ready" in deploy("logs", "hello", "--home", home).ok().out
+        if mounted.returncode == 0:
+            assert "not writable" in deploy("start", HELLO, "--home", home).err
+            assert deploy("stop", "--all", "--home", home).code in (0, 1)
+    finally:
+        if mounted.returncode == 0:
+            subprocess.run(["umount", str(place)], check=True)
+
+
 @pytest.fixture
 def read_only(tmp_path: Path) -> Iterator[Path]:
     """A folder on a read-only tmpfs; as somebody who may not mount, in a user namespace would not be seen by others."""
