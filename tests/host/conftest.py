@@ -269,16 +269,16 @@ class Team:
 
     async def children(self, *agents: str) -> list[int]:
         """The pids of everything these agents have started so far; looked after until the end of the test."""
-
-        def logged(agent: str) -> list[int]:
-            path = self.world.home / "jobs/j/agents" / f"{agent}.log"
-            lines = path.read_text().splitlines() if path.exists() else []
-            return [int(line.split()[1]) for line in lines if line.startswith("child ")]
-
-        await self.until(lambda: all(len(logged(agent)) >= 5 for agent in agents))
-        found = [pid for agent in agents for pid in logged(agent)]
+        await self.until(lambda: all(len(self.logged(agent)) >= 5 for agent in agents))
+        found = [pid for agent in agents for pid in self.logged(agent)]
         self.world.seen += found
         return found
+
+    def logged(self, agent: str) -> list[int]:
+        """The pids of its children that an agent has told so far."""
+        path = self.world.home / "jobs/j/agents" / f"{agent}.log"
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [int(line.split()[1]) for line in lines if line.startswith("child ")]
 
     def recorded(self) -> set[int]:
         """The pids that the host has written down."""

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from teamwright.errors import HostError
+from teamwright.host import proc
+from teamwright.host.api import RestartPolicy
 from teamwright.host.proc import read
 
 if TYPE_CHECKING:
@@ -161,3 +165,73 @@ async def test_guard_and_host_at_once(team: Team) -> None:
         team.world.guard.wait()
         team.world.start()
         await team.until(lambda: all(_dead(pid) for pid in children))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("attempt", range(4))
+async def test_a_signal_for_the_guard_at_any_moment_of_a_start(team: Team, number: int, attempt: int) -> None:
+    await team.until(lambda: team.hellos)
+    starting = asyncio.create_task(team.launch(*_AGENTS, children=True, ready_after=0.1))
+    await asyncio.sleep(random.Random(f"{number} {attempt}").uniform(0, 0.6))
+    team.world.guard.send_signal(number)
+    assert await asyncio.to_thread(team.world.guard.wait, 20) == 0
+    starting.cancel()
+    await asyncio.wait([starting])
+    for agent in _AGENTS:
+        team.world.seen += team.logged(agent)
+    assert not team.world.left()
+    ports = [found.port for found in team.states.values() if found.port]
+    assert all(proc.holder(port) == "another process" for port in ports)  # nobody
+
+
+async def test_a_mixture(team: Team) -> None:
+    """Anything is killed at any time, again and again; in the end everything is there, and then nothing."""
+    chance = random.Random(7)
+    generous = RestartPolicy(max=1000, within=600)
+    given: dict[str, Any] = {"children": True, "restart": generous}
+    await team.launch(*_AGENTS, **given)
+    hosts = 0
+    for _ in range(12):
+        victim = chance.choice([*_AGENTS, *_AGENTS, "zygote", "host", "engine"])
+        pid = team.states[f"j/{victim}"].pid if victim in _AGENTS else team.world.pid(victim)
+        if pid is None:
+            continue
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        if victim == "host":
+            hosts += 1
+            await team.until(lambda hosts=hosts: len(team.hellos) == hosts + 1)  # type: ignore[misc]
+            team.states.clear()
+            await team.launch(*_AGENTS, wait=False, **given)
+        await asyncio.sleep(chance.uniform(0, 0.4))
+        await team.until(lambda: len(team.states) == len(_AGENTS))
+    for agent in _AGENTS:
+        await team.until(lambda agent=agent: team.states[f"j/{agent}"].status == "healthy")  # type: ignore[misc]
+    await team.children(*_AGENTS)
+    assert await asyncio.to_thread(_ended, team)
+    assert not team.world.left()
+
+
+def _ended(team: Team) -> bool:
+    team.world.guard.terminate()
+    return team.world.guard.wait(20) == 0
+
+
+async def test_nobody_but_the_guard_holds_the_lock(team: Team) -> None:
+    await team.launch("a", children=True)
+    await team.children("a")
+    lock = str(team.world.home / "lock")
+    holders = [process.pid for process in proc.snapshot().values() if lock in _open_files(process.pid)]
+    assert holders == [team.world.guard.pid]
+    zygote = _open_files(team.world.pid("zygote") or 0)
+    assert len([target for target in zygote if target.startswith("socket:")]) == 1
+
+
+def _open_files(pid: int) -> list[str]:
+    folder = Path(f"/proc/{pid}/fd")
+    found = []
+    with suppress(OSError):
+        for link in folder.iterdir():
+            with suppress(OSError):
+                found.append(str(link.readlink()))
+    return found
