@@ -164,6 +164,12 @@ class _Connection(asyncio.Protocol):
     def usable(self) -> bool:
         return self._lost is None and self._transport is not None and not self._transport.is_closing()
 
+    @property
+    def _open_ended(self) -> bool:
+        """Whether the body being read has no end but that of the connection."""
+        begun = self._head is not None and self._head.done() and not self._head.cancelled()
+        return begun and not self._headers.keys() & {"content-length", "transfer-encoding"}
+
     async def send(self, data: bytes) -> Response:
         assert self._transport is not None
         self._head = asyncio.get_running_loop().create_future()
@@ -221,6 +227,9 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._pool._forget(self)
+        if error is None and self._open_ended:
+            self._complete = True
+            self._news.set()
         self._break(str(error) if error else "the connection was closed")
 
     def pause_writing(self) -> None:

@@ -104,13 +104,16 @@ class Deployment:
         self._ready = {agent_id: loop.create_future() for agent_id in ids}
         try:
             await self._hosts.launch([self._orders[agent] for agent in agents])
-            async with asyncio.timeout(self.plan.timeout + _HOST_SLACK):
-                await asyncio.gather(*self._ready.values())
-        except TimeoutError:
-            late = sorted(agent_id.partition("/")[2] for agent_id, future in self._ready.items() if not future.done())
-            raise StartFailed(
-                f"{', '.join(late)} did not get ready, and the host says nothing about it", agent=late[0]
-            ) from None
+            done, late = await asyncio.wait(
+                self._ready.values(), timeout=self.plan.timeout + _HOST_SLACK, return_when=asyncio.FIRST_EXCEPTION
+            )
+            for future in done:
+                future.result()
+            if late:
+                names = sorted(id.partition("/")[2] for id, future in self._ready.items() if future in late)
+                raise StartFailed(
+                    f"{', '.join(names)} did not get ready, and the host says nothing about it", agent=names[0]
+                )
         finally:
             discard(self._ready.values())
             self._ready = {}

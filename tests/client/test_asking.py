@@ -1,0 +1,50 @@
+"""What a client makes of replies."""
+
+from __future__ import annotations
+
+import json
+
+from teamwright.client import asking
+from teamwright.tracing.propagation import RUN_EXT, USAGE_EXT
+
+
+def test_a_call() -> None:
+    call = json.loads(asking.call("Hi", "session", user="ada", labels={"k": "v"}))
+    assert call["method"] == "SendMessage"
+    message = call["params"]["message"]
+    assert message["parts"] == [{"text": "Hi"}] and message["contextId"] == "session"
+    assert message["metadata"] == {RUN_EXT: {"user": "ada", "labels": {"k": "v"}}}
+    assert json.loads(asking.call("Hi", "s", user=None, labels=None, stream=True))["method"] == "SendStreamingMessage"
+
+
+def test_an_answer() -> None:
+    answer = asking.Answer("team", None, "session")
+    told = {"run_id": "r", "trace_id": "t", "agent": "team/lead", "input_tokens": 1, "cost_usd": 0.5, "tool_calls": 2}
+    task = {
+        "id": "task",
+        "contextId": "ctx",
+        "status": {"state": "TASK_STATE_COMPLETED"},
+        "artifacts": [{"parts": [{"text": "Hi"}]}],
+        "metadata": {USAGE_EXT: told},
+    }
+    answer.read({"result": {"task": task}})
+    found = answer.result(12.34).to_dict()
+    assert found == {
+        "job": "team", "agent": "lead", "session": "ctx", "run_id": "r", "trace_id": "t", "status": "ok",
+        "answer": "Hi", "duration_ms": 12.3, "state": "completed", "task_id": "task", "agents": None,
+        "usage": {"input_tokens": 1, "output_tokens": 0, "cost_usd": 0.5, "tool_calls": 2},
+    }  # fmt: skip
+
+
+def test_an_error() -> None:
+    answer = asking.Answer("team", None, "session")
+    data = [{"metadata": {"trace_id": "t", "run_id": "r", "agent": "team/lead", "reason": "refused"}}]
+    answer.read({"error": {"code": -32603, "message": "agent lead can't be reached", "data": data}})
+    found = answer.result(1)
+    assert (found.status, found.trace_id, found.agent) == ("error", "t", "lead")
+    assert found.answer == "agent lead can't be reached" and found.session == "session"
+
+
+def test_events() -> None:
+    lines = [": ping", "", "event: x", 'data: {"a":', "data: 1}", "", "data: {}", ""]
+    assert list(asking.events(lines)) == [{"a": 1}, {}]
