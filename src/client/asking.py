@@ -56,6 +56,11 @@ class Answer:
         self._reading = Reading()
         self._told: dict[str, Any] = {}
 
+    def told(self, run: Mapping[str, Any]) -> None:
+        """Take what the engine has written down about the query."""
+        self._told.update({key: run[key] for key in ("run_id", "trace_id", "agent")})
+        self._told.update(run["usage"])
+
     def read(self, reply: Mapping[str, Any]) -> None:
         """Take one JSON-RPC reply."""
         self._reading.take(reply)

@@ -14,8 +14,9 @@ import httpx
 
 from teamwright.client import asking
 from teamwright.client.failures import check, unreachable
+from teamwright.client.picking_up import PickUp
 from teamwright.client.results import QueryResult
-from teamwright.errors import TeamwrightError
+from teamwright.errors import EngineUnavailable, TeamwrightError
 from teamwright.jobs.plan import Plan
 
 #: Seconds: to connect (an engine that is just starting takes requests already), and for a short answer.
@@ -163,18 +164,22 @@ class Client:
     ) -> QueryResult:
         """Ask a job (or one of its agents) and wait for the whole answer, however long it takes without `timeout`."""
         session = session or str(uuid4())
-        began = time.perf_counter()
+        began, since = time.perf_counter(), time.time_ns()
         answer = asking.Answer(job, agent, session)
         body = asking.call(text, session, user=user, labels=labels)
-        with self._errors():
-            response = self._http.post(
-                _door(job, agent),
-                content=body,
-                headers={**asking.HEADERS, **self._headers()},
-                timeout=httpx.Timeout(timeout, connect=_CONNECT),
-            )
-        check(response)
-        answer.read(response.json())
+        limits = httpx.Timeout(timeout, connect=_CONNECT)
+        headers = {**asking.HEADERS, **self._headers()}
+        try:
+            with self._errors():
+                response = self._http.post(_door(job, agent), content=body, headers=headers, timeout=limits)
+        except EngineUnavailable as error:
+            if not isinstance(error.__cause__, httpx.RemoteProtocolError | httpx.ReadError):
+                raise
+            # The engine has ended in between, the agent has not: the next engine follows the query.
+            PickUp(self, job, agent, session, since).into(answer, error)
+        else:
+            check(response)
+            answer.read(response.json())
         return answer.result((time.perf_counter() - began) * 1000)
 
     def stream_query(
@@ -225,6 +230,17 @@ class Client:
     def trace(self, trace_id: str) -> dict[str, Any]:
         """One trace, whole, as `trace show` prints it. Raises UnknownJob."""
         return self._json("GET", f"/traces/{trace_id}")
+
+    def runs(self, *, session: str | None = None, job: str | None = None, limit: int = 20) -> list[dict[str, Any]]:
+        """Running and ended queries, the newest first."""
+        wanted = {"limit": str(limit), **({"session": session} if session else {}), **({"job": job} if job else {})}
+        runs: list[dict[str, Any]] = self._json("GET", f"/runs?{httpx.QueryParams(wanted)}")["runs"]
+        return runs
+
+    def task(self, job: str, task_id: str, *, agent: str | None = None) -> dict[str, Any]:
+        """The JSON-RPC reply to GetTask."""
+        call = {"jsonrpc": "2.0", "id": 1, "method": "GetTask", "params": {"id": task_id}}
+        return self._json("POST", _door(job, agent), call)
 
     def agents(self, *, job: str | None = None) -> list[dict[str, Any]]:
         """The registry's entries."""

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -111,7 +111,7 @@ class Engine:
         self._tasks = [
             asyncio.create_task(self.link.run(), name="line to the host"),
             asyncio.create_task(self.idle.run(), name="idle"),
-            asyncio.create_task(self._recover(), name="recovery"),
+            asyncio.create_task(self._recover(self.spans.lying_about()), name="recovery"),
         ]
         if self.state.active():
             self._wake()
@@ -179,13 +179,11 @@ class Engine:
             log.exception("an event of %s could not be noted", state.id)
 
     async def _on_hello(self, message: dict[str, Any], states: list[AgentState]) -> None:
+        # Listed before anything is started again: what is started later is not to be taken for dead.
+        found = self.spans.lying_about()
+        living = {SpoolName(*state.id.split("/"), state.incarnation) for state in states}
         await self.recovery.hello(message, states)
-        living = {
-            SpoolName(agent.job, agent.agent, agent.state.incarnation)
-            for job in self.state.active()
-            for agent in job.agents.values()
-        }
-        await self.spans.tidy(living, keep_open=True)
+        await self.spans.tidy(found, living)
 
     def _on_lost(self) -> None:
         self.jobs.host_lost()
@@ -202,11 +200,11 @@ class Engine:
     def _busy(self) -> bool:
         return bool(self.state.active())
 
-    async def _recover(self) -> None:
+    async def _recover(self, found: Iterable[SpoolName]) -> None:
         """Follow the queries of former engines to their ends, then close what else those left open."""
         waiting = self.followers.recover(self.spans.tracer)
-        if not self.state.active():
-            await self.spans.tidy((), keep_open=True)
+        if not self.state.active():  # else the host tells at its hello who lives
+            await self.spans.tidy(found)
         if waiting:
             await asyncio.gather(*waiting, return_exceptions=True)
         await self.spans.close_former()
@@ -226,7 +224,7 @@ class Engine:
 
     async def _hand_over(self, agent: str, tokens: Mapping[str, str]) -> None:
         with suppress(TeamwrightError):
-            await self.link.tokens({agent: tokens})
+            await self.jobs.line.tokens({agent: tokens})
 
     async def _stop_all(self) -> None:
         await self.jobs.stop(["*"])
@@ -254,7 +252,7 @@ class Engine:
                 ),
                 *job_routes.routes(self.jobs, gate, all_stopped=self.idle.leave_when_empty),
                 *collector.routes(self.spans.store, gate.member),
-                *trace_routes.routes(self.order.home, self.spans, gate),
+                *trace_routes.routes(self.order.home, self.spans, self.state, gate),
                 *registry.routes(self.registry, gate.member, self._renew),
                 *self.front_door.routes(),
             ],

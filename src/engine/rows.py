@@ -91,6 +91,39 @@ def end_task(db: sqlite3.Connection, run: RunRow) -> None:
     )  # fmt: skip
 
 
+def read_runs(db: sqlite3.Connection, *, session: str | None, job: str | None, limit: int) -> list[dict[str, Any]]:
+    """Running and ended queries as JSON-ready values, the newest first."""
+    shared = "run_id, trace_id, job, agent, task_id, context_id, query, user, labels, started_ns"
+    wanted, values = "where 1", []
+    for column, value in (("context_id", session), ("job", job)):
+        if value is not None:
+            wanted += f" and {column} = ?"
+            values.append(value)
+    query = f"""
+        select {shared}, 'running' as status, 'working' as state, null as ended_ns, '{{}}' as usage from tasks {wanted}
+        union all select {shared}, status, state, ended_ns, usage from runs {wanted}
+        order by started_ns desc limit ?"""
+    return [
+        {
+            "run_id": row["run_id"],
+            "trace_id": row["trace_id"],
+            "job": row["job"],
+            "agent": row["agent"],
+            "session": row["context_id"],
+            "task_id": row["task_id"],
+            "query": row["query"],
+            "user": row["user"],
+            "labels": json.loads(row["labels"]),
+            "status": row["status"],
+            "state": row["state"],
+            "usage": json.loads(row["usage"]),
+            "started_ns": row["started_ns"],
+            "ended_ns": row["ended_ns"],
+        }
+        for row in db.execute(query, (*values, *values, limit))
+    ]
+
+
 def write_token(db: sqlite3.Connection, token: TokenRow) -> None:
     db.execute(
         "insert into tokens(jti, subject, audience, role, job, created, expires) values (?,?,?,?,?,?,?)",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from teamwright.engine.records import JobRecord
 from teamwright.home import Home
@@ -76,15 +76,20 @@ class Spans:
         )
         return drained.records
 
-    async def tidy(self, living: Collection[SpoolName], *, keep_open: bool) -> None:
-        """Take in the spools that ended processes have left; those of `living` ones stay.
+    def lying_about(self) -> list[SpoolName]:
+        """The spools that are there now, our own left out."""
+        return [name for _, name in spools(self._home.spool_dir) if not self._own(name)]
 
-        `keep_open` leaves the open spans of former engines alone: their queries may still be followed.
+    async def tidy(self, found: Iterable[SpoolName], living: Collection[SpoolName] = ()) -> None:
+        """Take in those of the spools `found` whose processes have ended; those of `living` ones stay.
+
+        `found` must have been listed before any of our agents could have been started that is not in `living`.
+        What former engines left open is left so: their queries may still be followed.
         """
-        for _, name in await asyncio.to_thread(spools, self._home.spool_dir):
-            if self._own(name) or name in living:
+        for name in found:
+            if name in living:
                 continue
-            if keep_open and self._engine(name):
+            if self._engine(name):
                 await asyncio.to_thread(self._empty, name)
             else:
                 self.died(name.namespace, name.service, name.incarnation, "process_lost")

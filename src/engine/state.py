@@ -106,6 +106,14 @@ class EngineState:
         self.tasks.pop(run.task.span_id, None)
         self._later(lambda db: rows.end_task(db, run))
 
+    async def runs(
+        self, *, session: str | None = None, job: str | None = None, limit: int = 20
+    ) -> list[dict[str, Any]]:
+        """Running and ended queries, the newest first; after everything that was written before."""
+        return await asyncio.wrap_future(
+            self._writer.submit(lambda db: rows.read_runs(db, session=session, job=job, limit=limit))
+        )
+
     async def add_token(self, token: TokenRow) -> None:
         """A token was made for somebody."""
         await self._now(lambda db: rows.write_token(db, token))

@@ -1,4 +1,4 @@
-"""/traces: what the store and the spools hold, as the trace commands print it."""
+"""/traces and /runs: what store, spools and database hold of queries, as the commands print it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from starlette.routing import Route
 
 from teamwright.engine.auth import Gate
 from teamwright.engine.spans import Spans
+from teamwright.engine.state import EngineState
 from teamwright.errors import UserError
 from teamwright.home import Home
 from teamwright.tracing.reader import Filter, SpanReader
@@ -19,18 +20,21 @@ from teamwright.tracing.view import trace_list, trace_show
 _MOST = 1000
 
 
-def routes(home: Home, spans: Spans, gate: Gate) -> list[Route]:
+def routes(home: Home, spans: Spans, state: EngineState, gate: Gate) -> list[Route]:
     """Listing, showing, draining."""
 
     async def listing(request: Request) -> Response:
         gate.operator(request)
         asked = request.query_params
-        try:
-            limit = min(int(asked.get("limit", "20")), _MOST)
-        except ValueError:
-            raise UserError("limit is a number") from None
+        limit = _limit(request)
         which = Filter(job=asked.get("job"), kind="deployment" if asked.get("kind") == "deployment" else "query")
         return JSONResponse(await asyncio.to_thread(_list, which, limit))
+
+    async def runs(request: Request) -> Response:
+        gate.operator(request)
+        asked = request.query_params
+        found = await state.runs(session=asked.get("session"), job=asked.get("job"), limit=_limit(request))
+        return JSONResponse({"runs": found})
 
     async def show(request: Request) -> Response:
         gate.operator(request)
@@ -53,4 +57,12 @@ def routes(home: Home, spans: Spans, gate: Gate) -> list[Route]:
         Route("/traces", listing, methods=["GET"]),
         Route("/traces/drain", drain, methods=["POST"]),
         Route("/traces/{id}", show, methods=["GET"]),
+        Route("/runs", runs, methods=["GET"]),
     ]
+
+
+def _limit(request: Request) -> int:
+    try:
+        return max(1, min(int(request.query_params.get("limit", "20")), _MOST))
+    except ValueError:
+        raise UserError("limit is a number") from None

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
+
+import httpx
 import pytest
 
 from teamwright.engine.idle import Idle
 from teamwright.home import Home
-from teamwright.safety.tokens import Issuer
+from teamwright.safety.tokens import Issuer, unverified
 
-from .conftest import InProcess, in_process, make_plan
+from .conftest import InProcess, in_process, make_plan, patient, until
 from .test_jobs import start
 
 
@@ -77,6 +80,25 @@ async def test_tokens(inside: InProcess) -> None:
     for wrong in ({"ttl": 0}, {"ttl": "x"}, {"subject": "a/b"}, {"job": "nobody"}):
         answer = await inside.http.post("/tokens", headers=inside.operator, json=wrong)
         assert answer.status_code in (400, 404), wrong
+
+
+async def test_agents_tokens_are_renewed(inside: InProcess, home: Home) -> None:
+    await start(inside, make_plan("team", patient("lead", callees=("other",)), patient("other")))
+    issuer = Issuer.load(home)
+
+    async def register(agent: str, age: float) -> httpx.Response:
+        token = issuer.mint(f"team/{agent}", "engine", job="team", agent=agent, role="agent", now=time.time() - age)
+        headers = {"authorization": f"Bearer {token}"}
+        return await inside.http.post("/agents/register", json={"url": "http://127.0.0.1:1"}, headers=headers)
+
+    assert (await register("lead", 0)).json()["tokens"] == {}
+    for age in (500, 1000, 4000):  # past its half, past its end, nearly an hour past its end
+        fresh = (await register("lead", age)).json()["tokens"]
+        assert set(fresh) == {"engine", "team/other"}, age
+        assert unverified(fresh["engine"]).exp > time.time() + 800
+    await until(lambda: inside.host.said.count("tokens team/lead") == 3)
+    assert (await register("lead", 5000)).status_code == 401
+    assert (await register("nobody", 500)).status_code == 403
 
 
 async def test_stopping_needs_force_while_jobs_run(inside: InProcess) -> None:

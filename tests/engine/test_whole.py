@@ -175,7 +175,9 @@ def test_a_killed_engine_finds_everything_again(running: Client, tmp_path: Path,
     assert [span["name"] for span in trace["spans"]][:2] == ["invoke_workflow team", "invoke_agent lead"]
     if not known:
         thread.join(10)
-        assert len(found) == 1
+        (result,) = found
+        assert isinstance(result, QueryResult) and (result.status, result.answer) == ("ok", "waiting done")
+        assert result.trace_id == trace["trace_id"]
     assert running.query("team", "again").status == "ok"
 
 
