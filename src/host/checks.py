@@ -42,16 +42,20 @@ async def ready(port: int) -> str | None:
 
 
 async def alive(port: int, seconds: float) -> bool | None:
-    """Whether the agent's loop answers within `seconds`; None when we could not tell: we were held up ourselves."""
+    """Whether the agent's loop answers within `seconds`; None when we can't tell: we were held up ourselves, or could
+    not ask (no descriptors, no ports).
+    """
     loop = asyncio.get_running_loop()
     begin = loop.time()
     try:
         async with asyncio.timeout(seconds):
             status, _ = await get(port, "/livez")
             return status == 200
-    except (OSError, EOFError, TimeoutError):
+    except (ConnectionError, EOFError, TimeoutError):
         late = loop.time() - begin - seconds
         return None if late > max(1.0, seconds) else False
+    except OSError:
+        return None
 
 
 def cpu_used(before: dict[tuple[int, int], int], processes: Iterable[Process]) -> int:

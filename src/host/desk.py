@@ -9,6 +9,7 @@ import os
 import secrets
 import socket
 import struct
+import sys
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -50,7 +51,9 @@ class Desk:
     async def open(self, listener: socket.socket, fleet: Fleet) -> None:
         """Begin to serve."""
         self._fleet = fleet
-        await asyncio.start_unix_server(self._serve, sock=listener, limit=LINE_LIMIT)
+        # The file is the guard's, which outlives us: it must never be removed here.
+        options: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
+        await asyncio.start_unix_server(self._serve, sock=listener, limit=LINE_LIMIT, **options)
 
     def report(self, state: AgentState, cause: Cause) -> None:
         """An agent has changed."""

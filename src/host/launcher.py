@@ -104,7 +104,12 @@ class Launcher:
         )
         ended = self._trees.expect(pid)
         family.pid = pid
-        return Running(pid, os.pidfd_open(pid), ended)
+        try:
+            handle = os.pidfd_open(pid)
+        except OSError:
+            os.kill(pid, signal.SIGKILL)  # it is our child and not reaped yet
+            raise
+        return Running(pid, handle, ended)
 
 
 def niceness(cpu: float | None) -> int:

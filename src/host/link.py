@@ -17,6 +17,8 @@ from teamwright.host.api import AgentState, Cause, LaunchOrder, PortRequest
 LINE_LIMIT = 64 * 1024 * 1024
 #: Seconds an order waits for a host to be there (its zygote is not needed for that).
 CONNECT_DEADLINE = 30.0
+#: Seconds that the answer to an order may take, on top of the grace that agents are given to end.
+ANSWER_DEADLINE = 30.0
 #: Seconds between two tries when nobody listens (the guard is leaving).
 _RETRY = 0.5
 
@@ -95,11 +97,11 @@ class HostLink:
 
     async def stop(self, agents: list[str], grace: float = 5.0) -> None:
         """End agents and everything below them; returns when they are gone. Unknown ones count as gone."""
-        await self._ask({"op": "stop", "agents": agents, "grace": grace})
+        await self._ask({"op": "stop", "agents": agents, "grace": grace}, grace)
 
     async def restart(self, orders: list[LaunchOrder], grace: float = 5.0) -> None:
         """Stop agents and launch them anew on the same ports; returns when the old ones are gone."""
-        await self._ask({"op": "restart", "agents": [order.to_dict() for order in orders], "grace": grace})
+        await self._ask({"op": "restart", "agents": [order.to_dict() for order in orders], "grace": grace}, grace)
 
     async def release(self, agents: list[str]) -> None:
         """Close the agents' ports and forget the agents. Those still alive are stopped first."""
@@ -114,7 +116,7 @@ class HostLink:
         with suppress(HostError):
             await self._ask({"op": "leave"})
 
-    async def _ask(self, order: dict[str, Any]) -> dict[str, Any]:
+    async def _ask(self, order: dict[str, Any], grace: float = 0.0) -> dict[str, Any]:
         try:
             async with asyncio.timeout(CONNECT_DEADLINE):
                 await self._connected.wait()
@@ -129,7 +131,10 @@ class HostLink:
         self._pending[ref] = future
         try:
             self._send(self._writer, {"ref": ref, **order})
-            return await future
+            async with asyncio.timeout(ANSWER_DEADLINE + grace):
+                return await future
+        except TimeoutError:
+            raise HostError(f"the host did not answer to {order['op']!r}", hint="see host.log in the home") from None
         finally:
             self._pending.pop(ref, None)
 

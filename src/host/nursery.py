@@ -233,6 +233,10 @@ class Nursery:
                 os.close(handle)
         elif "error" in message:
             reply.set_exception(Unforkable(message["error"]))
+        elif not handles:  # we are out of descriptors and could not take its handle
+            with suppress(OSError):
+                os.kill(message["pid"], signal.SIGKILL)
+            reply.set_exception(HostError("the host has no descriptors left"))
         else:
             # Its end may be told in the very next packet, before the one who asked gets to run.
             self._codes[message["pid"]] = asyncio.get_running_loop().create_future()

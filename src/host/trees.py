@@ -12,6 +12,7 @@ import asyncio
 import logging
 import os
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -106,8 +107,11 @@ class Trees:
         now = asyncio.get_running_loop().time()
         taken, processes = self._latest
         if taken < 0 or now - taken > age:
-            processes = snapshot()
-            self._latest = (now, processes)
+            with suppress(OSError):
+                found = snapshot()
+                if os.getpid() in found:  # else we are out of descriptors, and what we knew is better
+                    processes = found
+                    self._latest = (now, processes)
         return processes
 
     def members(self, family: Family, age: float = 0.0) -> list[Process]:
@@ -161,10 +165,7 @@ class Trees:
     async def _clean(self) -> None:
         pause = _PAUSE
         while self._dead:
-            try:
-                self._clean_once()
-            except OSError:  # out of descriptors, say: try again
-                _log.exception("could not look for what dead agents left")
+            self._clean_once()
             if self._dead:
                 await asyncio.sleep(pause)
                 pause = min(pause * 1.5, _LONGEST_PAUSE)
