@@ -15,7 +15,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from teamwright.tracing import messages
-from teamwright.tracing.otlp_json import traces
 from teamwright.tracing.reader import SpanReader
 from teamwright.tracing.rows import decode
 from teamwright.tracing.runs import RunContext, RunId
@@ -124,7 +123,7 @@ def read(place: Path, count: int) -> None:
     for name, work in (
         ("trace list, newest 20", lambda reader: trace_list(reader.list_traces())),
         ("trace show of 5,000 spans", lambda reader: trace_show(reader.show(long.trace_id))),
-        ("its OTLP-JSON", lambda reader: traces((row["data"], whence) for row, whence in reader.show(None)._spans)),
+        ("its OTLP-JSON", lambda reader: reader.show(None).to_otlp()),
     ):
         cpu = time.process_time()
         with SpanReader(place / "large.db") as reader:

@@ -181,7 +181,7 @@ class Engine:
     async def _on_hello(self, message: dict[str, Any], states: list[AgentState]) -> None:
         # Listed before anything is started again: what is started later is not to be taken for dead.
         found = self.spans.lying_about()
-        living = {SpoolName(*state.id.split("/"), state.incarnation) for state in states}
+        living = {SpoolName(job, agent, state.incarnation) for state in states for job, agent in [state.id.split("/")]}
         await self.recovery.hello(message, states)
         await self.spans.tidy(found, living)
 

@@ -77,7 +77,7 @@ class SlowToStart(Restless):
 class SlowToStop(Restless):
     """Ignores SIGTERM, with children that do as well."""
 
-    async def run(self, turn: Turn) -> str:  # type: ignore[override]
+    async def run(self, turn: Turn) -> str:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         return " ".join(map(str, hide()))
 
