@@ -18,6 +18,7 @@ TeamwrightError            exit 1: it failed
 ├── LimitReached           depth, turns, peer calls, duration …; `limit` names which
 ├── PeerError              a call to another agent failed
 ├── BackendError           the model or its SDK failed
+├── CodeError              the user's own function, script or process failed
 ├── ToolError              a tool was called wrongly or took too long
 ├── SpoolFull              a span could not be spooled (disk full)
 └── StoreTooNew            a database written by newer code
@@ -148,6 +149,14 @@ class PeerError(TeamwrightError):
 
 class BackendError(TeamwrightError):
     """The model or its SDK failed."""
+
+
+class CodeError(TeamwrightError):
+    """The user's own function, script or process failed; `reason` is a short stable word."""
+
+    def __init__(self, message: str, *, reason: str = "code_failed") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class ToolError(TeamwrightError):
