@@ -5,19 +5,21 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from google.protobuf.message import DecodeError
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, InstrumentationScope, KeyValue, KeyValueList
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status, TracesData
+from opentelemetry.sdk.trace import ReadableSpan
 
 from teamwright.tracing.content import Policy, redact
-from teamwright.tracing.vocabulary import DROPPED_NOTE, DROPPED_SPANS, SCOPE
+from teamwright.tracing.recording import RecordedSpan
+from teamwright.tracing.vocabulary import DROPPED_NOTE, DROPPED_SPANS, NEVER_SECRET, SCOPE
 
-if TYPE_CHECKING:
-    from opentelemetry.sdk.trace import ReadableSpan
+#: A span of ours, or one of other instrumentation.
+Encodable = ReadableSpan | RecordedSpan
 
 _DESCRIPTION_LIMIT = 4096
 
@@ -34,9 +36,10 @@ class Encoder:
         self._scopes: dict[tuple[str, str], bytes] = {}
         self._policy = policy
 
-    def encode(self, span: ReadableSpan, *, started: bool = False) -> bytes:
+    def encode(self, span: Encodable, *, started: bool = False) -> bytes:
         """One ended span; with `started` one that still runs (its end is 0)."""
         context, parent, status = span.context, span.parent, span.status
+        scope = span.instrumentation_scope
         assert context is not None
         start = span.start_time or 0
         message = Span(
@@ -54,7 +57,8 @@ class Encoder:
             message.parent_span_id = parent.span_id.to_bytes(8, "big")
         if context.trace_state:
             message.trace_state = context.trace_state.to_header()
-        self._attributes(message.attributes, span._attributes)  # the public one is a proxy each time
+        # The SDK's public one is a proxy, made anew each time.
+        self._attributes(message.attributes, span._attributes if isinstance(span, ReadableSpan) else span.attributes)
         for event in span.events:
             item = message.events.add(time_unix_nano=event.timestamp, name=event.name)
             self._attributes(item.attributes, event.attributes)
@@ -73,7 +77,6 @@ class Encoder:
             message.dropped_attributes_count = dropped
         if dropped := span.dropped_events:
             message.dropped_events_count = dropped
-        scope = span.instrumentation_scope
         return self.frame(message.SerializeToString(), *((scope.name, scope.version or "") if scope else ("", "")))
 
     def note(self, trace_id: int, count: int) -> bytes:
@@ -101,16 +104,18 @@ class Encoder:
     def _attributes(self, target: Any, attributes: Mapping[str, Any] | None) -> None:
         if not attributes:
             return
-        if isinstance(attributes, BoundedAttributes):
-            # A span that still runs may get more in another thread; and the SDK's own items() is slow.
-            attributes = attributes.copy()
+        # A span that still runs may get more in another thread; and the SDK's own items() is slow.
+        held: Mapping[str, Any] = attributes.copy() if isinstance(attributes, dict | BoundedAttributes) else attributes
         policy = self._policy
-        for key, value in attributes.items():
-            if policy is not None:
+        add = target.add
+        value: Any
+        for key, value in held.items():
+            if policy is not None and key not in NEVER_SECRET:
                 value = policy(key, value)
                 if value is None:
                     continue
-            kind, place = type(value), target.add(key=key).value
+            kind: type[Any] = type(value)
+            place = add(key=key).value
             try:
                 if kind is str:
                     place.string_value = value
@@ -120,9 +125,14 @@ class Encoder:
                     place.int_value = value
                 elif kind is float:
                     place.double_value = value
+                elif kind is list:
+                    for item in value:
+                        place.array_value.values.add().string_value = item
+                    if not value:
+                        place.array_value.SetInParent()
                 else:
                     place.CopyFrom(any_value(value))
-            except ValueError:  # half a surrogate pair, an integer of over 64 bits
+            except (ValueError, TypeError):  # half a surrogate pair, an integer of over 64 bits, a list of others
                 place.CopyFrom(any_value(value))
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import cache
+from json.encoder import encode_basestring as quoted
 from typing import Any
 
 Part = dict[str, Any]
@@ -43,7 +45,7 @@ def message(role: str, *parts: Part, finish_reason: str | None = None) -> dict[s
 def to_json(value: Any) -> str:
     """`value` as compact JSON; what JSON has no word for becomes text. Never raises."""
     try:
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_plain)
+        return _encoder().encode(value)
     except (TypeError, ValueError, RecursionError):
         return json.dumps(_repr(value), ensure_ascii=False)
 
@@ -51,7 +53,9 @@ def to_json(value: Any) -> str:
 def encode(messages: Messages, role: str = "user", *, finish_reason: str | None = None) -> str:
     """Messages as the JSON text of an attribute; a plain text becomes one message of `role`."""
     if isinstance(messages, str):
-        return to_json([message(role, text(messages), finish_reason=finish_reason)])
+        # The commonest case by far, so not by way of a dictionary.
+        end = "" if finish_reason is None else f',"finish_reason":{quoted(finish_reason)}'
+        return f'[{{"role":{quoted(role)},"parts":[{{"type":"text","content":{quoted(messages)}}}]{end}}}]'
     if isinstance(messages, Mapping):
         return to_json([messages])
     return to_json(list(messages))
@@ -70,6 +74,11 @@ def plain_text(encoded: str | None) -> str:
         return " ".join(words + calls + replies)
     except (ValueError, LookupError, TypeError, AttributeError):
         return encoded or ""
+
+
+@cache
+def _encoder() -> json.JSONEncoder:
+    return json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=_plain)
 
 
 def _said(value: Any) -> str:

@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 
 from teamwright.errors import SpoolFull
 from teamwright.tracing import vocabulary as v
-from teamwright.tracing.encoding import Encoder, encoded_span_id
+from teamwright.tracing.encoding import Encodable, Encoder, encoded_span_id
 from teamwright.tracing.runs import current_run
 from teamwright.tracing.spool import Kind, Sink
 
@@ -41,7 +41,7 @@ class SpoolProcessor(SpanProcessor):
         self._sink = sink
         self._encoder = encoder
         self._failed = failed
-        self._open: dict[int, Span] = {}
+        self._open: dict[int, Encodable] = {}
         self._announced: set[int] = set()
         self._lost: dict[int, int] = {}
         self.on_activity: Callable[[], None] | None = None
@@ -63,26 +63,22 @@ class SpoolProcessor(SpanProcessor):
         span_id = encoded_span_id(payload)
         return span_id is None or span_id in self._open
 
-    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        context = span.get_span_context()
-        self._open[context.span_id] = span
+    def begin(self, span: Encodable) -> None:
+        """A span runs."""
+        self._open[span.context.span_id] = span
         if self.on_activity is not None:
             self.on_activity()
-        scope = span.instrumentation_scope
-        if scope is None or scope.name != v.SCOPE:  # ours have the run already
-            run = current_run()
-            if run is not None:
-                span.set_attribute(v.RUN_ID, str(run.run_id))
 
-    def on_end(self, span: ReadableSpan) -> None:
+    def finish(self, span: Encodable) -> None:
+        """A span has ended: write it, its open parent before it."""
         context = span.context
-        if context is None:
-            return
+        span_id = context.span_id
         try:
-            parent = self._open.get(span.parent.span_id) if span.parent is not None else None
-            if parent is not None:
-                self.announce(parent)
-            self._write(self._encoder.encode(span), context.trace_id)
+            if span.parent is not None and (parent := self._open.get(span.parent.span_id)) is not None:
+                self._announce(parent)
+            if self._lost:
+                self.write_notes()
+            self._sink.append(self._encoder.encode(span))
             self.ended += 1
         except SpoolFull as error:
             self._count_lost(context.trace_id)
@@ -92,17 +88,34 @@ class SpoolProcessor(SpanProcessor):
             self._failed("encoding", error)
         finally:
             # Only now: while a span is written, the exporter must still see it as open or find it ended.
-            self._open.pop(context.span_id, None)
-            self._announced.discard(context.span_id)
+            self._open.pop(span_id, None)
+            self._announced.discard(span_id)
             if self.on_activity is not None:
                 self.on_activity()
 
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        """Of other instrumentation: it doesn't know its run."""
+        run = current_run()
+        if run is not None:
+            span.set_attribute(v.RUN_ID, str(run.run_id))
+        self.begin(span)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        if span.context is not None:
+            self.finish(span)
+
     def announce(self, span: otel.Span) -> None:
         """Write started records for `span` and its open parents, outermost first, each once."""
+        found = self._open.get(span.get_span_context().span_id)
+        if found is not None:
+            self._announce(found)
+
+    def _announce(self, found: Encodable | None) -> None:
+        if found is not None and found.context.span_id in self._announced:
+            return
         try:
             chain = []
-            found: Span | None = self._open.get(span.get_span_context().span_id)
-            while found is not None and (id_ := found.get_span_context().span_id) not in self._announced:
+            while found is not None and (id_ := found.context.span_id) not in self._announced:
                 self._announced.add(id_)
                 chain.append(found)
                 found = self._open.get(found.parent.span_id) if found.parent is not None else None
@@ -116,8 +129,8 @@ class SpoolProcessor(SpanProcessor):
     def announce_older(self, than_ns: int) -> None:
         """Announce every span that started before that Unix time."""
         for span in list(self._open.values()):
-            if (span.start_time or 0) < than_ns and span.get_span_context().span_id not in self._announced:
-                self.announce(span)
+            if (span.start_time or 0) < than_ns and span.context.span_id not in self._announced:
+                self._announce(span)
 
     def write_notes(self) -> None:
         """Tell, if there is room again, which traces have lost spans: they must not look complete."""
@@ -131,11 +144,6 @@ class SpoolProcessor(SpanProcessor):
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         return True
-
-    def _write(self, payload: bytes, trace_id: int) -> None:
-        if self._lost:
-            self.write_notes()
-        self._sink.append(payload)
 
     def _count_lost(self, trace_id: int) -> None:
         self.dropped += 1

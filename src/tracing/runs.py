@@ -87,6 +87,11 @@ def current_run() -> RunContext | None:
     return _current.get()
 
 
+def set_run(run: RunContext | None) -> None:
+    """Make `run` the current one from here on, in this context: for a task that goes on as another run."""
+    _current.set(run)
+
+
 @contextmanager
 def use_run(run: RunContext | None) -> Iterator[RunContext | None]:
     """Make `run` the current one while the block runs."""

@@ -196,6 +196,7 @@ class SpanStore:
                 raise StoreBusy("the span store is behind")
             self._waiting += size
         outcome: Future[Any] = Future()
+        outcome.set_running_or_notify_cancel()  # who no longer waits for it must not take it from the writer
 
         def done(future: Future[tuple[Any, dict[bytes, dict[str, Any]]]]) -> None:
             with self._lock:

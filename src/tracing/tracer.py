@@ -12,36 +12,14 @@ unless it was built with `strict`.
 
 from __future__ import annotations
 
-import logging
-import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from opentelemetry import context as otel_context
-from opentelemetry import trace as otel
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import Event, ReadableSpan, SpanLimits, TracerProvider
-from opentelemetry.sdk.trace.id_generator import IdGenerator
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
-from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import (
-    Link,
-    NonRecordingSpan,
-    SpanContext,
-    SpanKind,
-    Status,
-    StatusCode,
-    TraceFlags,
-)
+from opentelemetry.trace import SpanKind
 
-from teamwright import __version__
 from teamwright.tracing import vocabulary as v
-from teamwright.tracing.content import Content, policy
-from teamwright.tracing.encoding import Encoder
 from teamwright.tracing.messages import Messages, encode, to_json
-from teamwright.tracing.processor import CallableSink, SpoolProcessor
-from teamwright.tracing.propagation import ParentContext
-from teamwright.tracing.runs import RunContext, current_run
+from teamwright.tracing.runs import RunContext
 from teamwright.tracing.spans import (
     ActiveSpan,
     AgentSpan,
@@ -50,71 +28,17 @@ from teamwright.tracing.spans import (
     PeerSpan,
     QuerySpan,
     ToolSpan,
-    clean,
-    span_context,
 )
-from teamwright.tracing.spool import Sink
-
-log = logging.getLogger(__name__)
-
-S = TypeVar("S", bound=ActiveSpan)
-
-_LIMITS = {"max_attributes": 1024, "max_events": 1024, "max_links": 256}
+from teamwright.tracing.starter import Starter
 
 
-class Tracer:
+class Tracer(Starter):
     """Makes the spans of one process: `service` is the agent, `namespace` its job.
 
     `sink` is a spool, or a function that gets each ended span as OTLP bytes. `content` says how much of
     people's words is kept. With `enabled` false ids are made and passed on, but nothing is recorded.
     `name` is the agent's display name; `now` and `ids` are for tests.
     """
-
-    def __init__(
-        self,
-        service: str,
-        namespace: str | None,
-        incarnation: str,
-        sink: Sink | Callable[[bytes], object],
-        *,
-        name: str | None = None,
-        content: Content = "full",
-        enabled: bool = True,
-        strict: bool = False,
-        now: Callable[[], int] = time.time_ns,
-        ids: IdGenerator | None = None,
-        resource: Mapping[str, Any] | None = None,
-    ) -> None:
-        self.service = service
-        self.namespace = namespace or ""
-        self.incarnation = incarnation
-        self.name = name or service
-        self.now = now
-        self.strict = strict
-        self.errors = 0
-        described = {
-            v.SERVICE_NAME: service,
-            v.SERVICE_NAMESPACE: self.namespace,
-            v.SERVICE_INSTANCE: incarnation,
-            v.SERVICE_VERSION: __version__,
-            **(resource or {}),
-        }
-        self._resource = Resource({key: value for key, value in described.items() if value})
-        self.processor = SpoolProcessor(
-            sink if hasattr(sink, "append") and not callable(sink) else CallableSink(sink),
-            Encoder(self._resource.attributes, policy(content)),
-            self.failed,
-        )
-        self._provider = TracerProvider(
-            sampler=ALWAYS_ON if enabled else ALWAYS_OFF,
-            resource=self._resource,
-            shutdown_on_exit=False,
-            id_generator=ids,
-            span_limits=SpanLimits(**_LIMITS),
-        )
-        self._provider.add_span_processor(self.processor)
-        self._tracer = self._provider.get_tracer(v.SCOPE, __version__)
-        self._scope = InstrumentationScope(v.SCOPE, __version__)
 
     # --- queries and agents -------------------------------------------------------------------------
 
@@ -383,129 +307,6 @@ class Tracer:
         given = {v.OPERATION: operation, v.AGENT: agent, v.JOB: job, v.LEVEL: level, **(attributes or {})}
         name = v.span_name(operation, agent)
         return self._start(ActiveSpan, name, SpanKind.INTERNAL, given, parent=parent, links=links, start_ns=start_ns)
-
-    # --- everything else ----------------------------------------------------------------------------
-
-    def span(
-        self,
-        name: str,
-        attributes: Mapping[str, Any] | None = None,
-        *,
-        kind: SpanKind = SpanKind.INTERNAL,
-        parent: Parent | None = None,
-        links: Sequence[Parent] = (),
-        start_ns: int | None = None,
-    ) -> ActiveSpan:
-        """A span of any name, for users' own code."""
-        return self._start(ActiveSpan, name, kind, attributes or {}, parent=parent, links=links, start_ns=start_ns)
-
-    def current(self) -> ActiveSpan:
-        """The span that this code runs in. Outside any: one that takes everything and records nothing."""
-        return ActiveSpan(otel.get_current_span(), self)
-
-    def record(
-        self,
-        name: str,
-        *,
-        start_ns: int,
-        end_ns: int,
-        trace_id: str | None = None,
-        span_id: str | None = None,
-        parent: Parent | None = None,
-        kind: SpanKind = SpanKind.INTERNAL,
-        attributes: Mapping[str, Any] | None = None,
-        events: Sequence[tuple[str, int, Mapping[str, Any]]] = (),
-        links: Sequence[Parent] = (),
-        error: str | None = None,
-    ) -> ParentContext:
-        """Write a span that has ended, with ids and times as given (or new ids); returns it as a parent.
-
-        `events` are (name, Unix time in ns, attributes). The same ids again replace a started or synthetic span.
-        """
-        generator = self._provider.id_generator
-        above = span_context(parent)
-        trace = int(trace_id, 16) if trace_id else above.trace_id if above else generator.generate_trace_id()
-        own = int(span_id, 16) if span_id else generator.generate_span_id()
-        context = SpanContext(trace, own, False, TraceFlags(TraceFlags.SAMPLED))
-        try:
-            self.processor.on_end(
-                ReadableSpan(
-                    name,
-                    context=context,
-                    parent=above,
-                    resource=self._resource,
-                    attributes=clean(attributes or {}),
-                    events=[Event(what, clean(more), at) for what, at, more in events],
-                    links=[Link(found) for other in links if (found := span_context(other))],
-                    kind=kind,
-                    status=Status(StatusCode.ERROR, error) if error else Status(StatusCode.UNSET),
-                    start_time=start_ns,
-                    end_time=end_ns,
-                    instrumentation_scope=self._scope,
-                )
-            )
-        except Exception as problem:
-            self.failed("record", problem)
-        return ParentContext(f"{trace:032x}", f"{own:016x}")
-
-    def install(self) -> None:
-        """Make this process's OpenTelemetry default ours, so that other instrumentation's spans come along."""
-        otel.set_tracer_provider(self._provider)
-
-    def announce(self, span: otel.Span) -> None:
-        """Write a started record for a span that runs, and its parents here, if there is none yet."""
-        self.processor.announce(span)
-
-    def failed(self, what: str, error: Exception) -> None:
-        """Count and log a fault of tracing itself; raise it when strict."""
-        if self.strict:
-            raise error
-        self.errors += 1
-        if self.errors == 1 or self.errors % 1000 == 0:
-            log.warning("tracing: %s failed (%d so far): %s: %s", what, self.errors, type(error).__name__, error)
-
-    def _start(
-        self,
-        made: type[S],
-        name: str,
-        kind: SpanKind,
-        attributes: Mapping[str, Any],
-        *,
-        parent: Parent | None = None,
-        root: bool = False,
-        links: Sequence[Parent] = (),
-        start_ns: int | None = None,
-        run: RunContext | None = None,
-    ) -> S:
-        start = start_ns or self.now()
-        try:
-            span = self._tracer.start_span(
-                name,
-                context=self._context(parent, root),
-                kind=kind,
-                attributes=clean({**_brief_run(run or current_run()), **attributes}),
-                links=[Link(found) for other in links if (found := span_context(other))],
-                start_time=start,
-            )
-        except Exception as error:
-            self.failed("start", error)
-            span = otel.INVALID_SPAN
-        active = made(span, self, start_ns=start)
-        if run is not None:
-            active.enter_run(run)
-        return active
-
-    def _context(self, parent: Parent | None, root: bool) -> otel_context.Context | None:
-        if parent is None:
-            return otel_context.Context() if root else None
-        if isinstance(parent, ActiveSpan):
-            return otel.set_span_in_context(parent.otel_span, otel_context.Context())
-        context = span_context(parent)
-        return otel.set_span_in_context(NonRecordingSpan(context), otel_context.Context()) if context else None
-
-
-def _brief_run(run: RunContext | None) -> dict[str, Any]:
-    return {v.RUN_ID: run.run_id, v.CONVERSATION: run.session} if run else {}
 
 
 def _run_attributes(run: RunContext | None) -> dict[str, Any]:

@@ -132,6 +132,7 @@ EVENTS: Final = (
 
 # --- values -------------------------------------------------------------------------------------
 PROCESS_LOST: Final = "process_lost"
+STACK_LIMIT: Final = 16_000  # characters of a stack trace, its end
 DROPPED_NOTE: Final = "teamwright.dropped"  # the name of the record that counts spans a full disk cost
 
 #: Attributes that hold what people and models said; the content policy decides about them.
@@ -144,7 +145,17 @@ CONTENT: Final = frozenset(
         TOOL_RESULT,
     ]
 )
-#: The same for spans of other people's instrumentation.
+#: Attributes with ids, numbers and names that come from plans and model servers, not from what somebody said:
+#: there is nothing to mask in them.
+NEVER_SECRET: Final = frozenset(
+    [
+        OPERATION, PROVIDER, WORKFLOW, AGENT_ID, REQUEST_MODEL, RESPONSE_MODEL, FINISH_REASONS, FIRST_TOKEN,
+        INPUT_TOKENS, OUTPUT_TOKENS, CACHE_READ_TOKENS, CACHE_WRITE_TOKENS, REASONING_TOKENS, TOOL_TYPE, JOB, REVISION,
+        AGENT, RUN_ID, PARENT_RUN_ID, ROOT_RUN_ID, DEPTH, ENTRY, TASK_ID, TASK_STATE, ATTEMPT, COST_USD,
+        COST_ESTIMATED, MODEL_CALLS, TOOL_CALLS, PEER_CALLS, OPENINFERENCE_KIND,
+    ]
+)  # fmt: skip
+#: The beginnings of content attributes of other people's instrumentation.
 CONTENT_PREFIXES: Final = (
     "gen_ai.prompt",
     "gen_ai.completion",

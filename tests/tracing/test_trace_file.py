@@ -98,8 +98,8 @@ async def test_traces_with_open_spans_wait(tracer: Tracer, spans: Spans, store: 
     files = files_of(store, tmp_path, Naps())
     files.start()
     with tracer.query("team", text="x") as root:
-        open_span = tracer._tracer.start_span("open")
-        started = tracer.processor._encoder.encode(open_span, started=True)  # type: ignore[arg-type]
+        open_span = tracer.span("open")
+        started = tracer.processor._encoder.encode(open_span.otel_span, started=True)  # type: ignore[arg-type]
     await asyncio.wrap_future(store.ingest(started, started=True))
     await asyncio.wrap_future(store.ingest(spans.body))
     await files.aclose()

@@ -290,3 +290,29 @@ def test_making_a_tracer_changes_nothing_global(spans: Spans) -> None:
     before = (threading.active_count(), type(otel.get_tracer_provider()), otel_context.get_current())
     Tracer("lead", "team", "i1", spans)
     assert (threading.active_count(), type(otel.get_tracer_provider()), otel_context.get_current()) == before
+
+
+def test_users_code_may_treat_ours_as_any_opentelemetry_span(tracer: Tracer, spans: Spans) -> None:
+    with tracer.tool_call(name="t"):
+        span = otel.get_current_span()
+        span.set_attributes({"n": [1, 2], "t": ("a", "b"), "none": None})  # type: ignore[dict-item]
+        span.set_attribute("x", 1.5)
+        span.add_event("note", {"k": True})
+        span.record_exception(KeyError("k"))
+        span.set_status(otel.StatusCode.OK)
+        span.set_status(otel.StatusCode.ERROR, "too late")
+        span.update_name("renamed")
+    found = spans.named("renamed")
+    assert attributes(found)["n"] == [1, 2] and attributes(found)["t"] == ["a", "b"] and attributes(found)["x"] == 1.5
+    assert [event.name for event in found.events] == ["note", v.EVENT_EXCEPTION] and found.status.code == 1
+    assert "none" not in attributes(found)
+
+
+def test_a_span_has_limits(tracer: Tracer, spans: Spans) -> None:
+    with tracer.span("big") as span:
+        span.set({f"k{number}": number for number in range(1500)})
+        for number in range(1100):
+            span.event(f"e{number}")
+    found = spans.named("big")
+    assert (len(found.attributes), found.dropped_attributes_count) == (1024, 476)
+    assert (len(found.events), found.dropped_events_count) == (1024, 76)
