@@ -61,7 +61,7 @@ class Writer:
     >>> writer.submit(lambda db: db.execute("insert into t values (1)")).result()
 
     A piece of work that raises is rolled back alone (savepoint) and its future carries the error.
-    The future is done only after the commit.
+    The future is done only after the commit. Cancelling it drops the work, unless it has begun.
     """
 
     def __init__(
@@ -112,6 +112,8 @@ class Writer:
                 return
 
     def _commit(self, batch: list[tuple[Work[Any], Future[Any]]]) -> None:
+        # From here on nobody can cancel them, so that their outcomes can be set.
+        batch = [item for item in batch if item[1].set_running_or_notify_cancel()]
         done: list[tuple[Future[Any], Any, BaseException | None]] = []
         try:
             self._db.execute("begin immediate")
