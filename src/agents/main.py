@@ -102,7 +102,7 @@ async def _serve(spec: AgentSpec, sock: socket.socket) -> None:
         tools = [tool.name for tool in runtime.tools]
         log.info(
             "ready: %s at %s (backend %s, tools: %s)",
-            runtime.agent.name, spec.url, spec.backend, ", ".join(tools) or "none",
+            runtime.agent.name, spec.url, runtime.backend.name, ", ".join(tools) or "none",
         )  # fmt: skip
         await server.serve(sockets=[sock])
     finally:

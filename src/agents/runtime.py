@@ -18,6 +18,7 @@ from starlette.types import ASGIApp
 from teamwright.agents.agent import Agent
 from teamwright.agents.builtin import peer_tools
 from teamwright.agents.card import build_card
+from teamwright.agents.code import code_of
 from teamwright.agents.handler import AgentHandler
 from teamwright.agents.loading import load_class
 from teamwright.agents.peers import Peers
@@ -51,7 +52,7 @@ class Runtime:
     def __init__(self, spec: AgentSpec) -> None:
         self.spec = spec
         self.agent, self.tools = _load(spec)
-        self.backend: Backend = loader.load(spec.backend)
+        self.backend: Backend = _thinker(spec, self.agent)
         self.tokens = dict(spec.tokens)
         self.http: httpx.AsyncClient = new_client()
         self.spool = _spool(spec)
@@ -138,7 +139,15 @@ def _load(spec: AgentSpec) -> tuple[Agent, tuple[Tool, ...]]:
 
 
 def _instance(spec: AgentSpec) -> Agent:
-    if spec.kind == "declared" or spec.module is None:
+    if spec.kind != "class" or spec.module is None:
+def _thinker(spec: AgentSpec, agent: Agent) -> Backend:
+    code = code_of(spec)
+    if code is None:
+        return loader.load(spec.backend)
+    agent.description = agent.description or code.description
+    return code
+
+
         return Agent()
     made = load_class(spec.module, spec.type, Agent)
     try:

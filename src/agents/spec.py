@@ -8,7 +8,9 @@ from typing import Any, Literal, Self
 
 from teamwright.backends.api import Limits
 
-Kind = Literal["class", "declared"]
+Kind = Literal["class", "declared", "run", "script", "command", "url"]
+#: Kinds that run no code of ours: they are not held to tokens and halts.
+FOREIGN: frozenset[Kind] = frozenset(["command", "url"])
 Content = Literal["full", "redacted", "off"]
 
 #: `callers` may hold these besides `job/agent` names.
@@ -17,12 +19,17 @@ FRONT_DOOR = "front-door"
 
 @dataclass(frozen=True, slots=True)
 class PeerSpec:
-    """An agent that this one may call. `id` is what `query_agent` takes; name and skills stand on its card."""
+    """An agent that this one may call. `id` is what `query_agent` takes; name and skills stand on its card.
+
+    A foreign one's `url` is where its card is found; it gets `headers` instead of a token of ours.
+    """
 
     id: str
     job: str
     agent: str
     url: str
+    kind: Kind = "declared"
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def registry_id(self) -> str:
@@ -33,9 +40,13 @@ class PeerSpec:
 class AgentSpec:
     """Everything one agent process needs. Travels as JSON over a pipe, never in argv or environment.
 
+    `run` (with `python`, an interpreter of its own), `script` and `command` are the user's code for those kinds.
+
     `environment` are the job's and agent's variables, `secrets` those taken from the calling shell;
     both are put into the process's own environment after the fork.
     `tokens` are bearer tokens by audience: `engine`, and `job/agent` for each peer.
+    `sessions_dir` is where the words of conversations are kept; empty = in memory.
+    `stages` are those of a pipeline, for the agent that runs it: itself first, the others are peers of it.
     """
 
     job: str
@@ -50,10 +61,15 @@ class AgentSpec:
     public_key: str
     epoch_file: str
     spool_dir: str
+    sessions_dir: str = ""
     revision: str = ""
     search_path: tuple[str, ...] = ()
     module: str | None = None
     type: str | None = None
+    run: str | None = None
+    script: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    python: str | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
     name: str = ""
     description: str = ""
@@ -69,6 +85,7 @@ class AgentSpec:
     mcp_servers: Mapping[str, Any] = field(default_factory=dict)
     peers: tuple[PeerSpec, ...] = ()
     callers: tuple[str, ...] = (FRONT_DOOR,)
+    stages: tuple[tuple[str, ...], ...] = ()
     limits: Limits = field(default_factory=Limits)
     max_concurrent: int = 32
     queue: int = 256
@@ -101,6 +118,7 @@ class AgentSpec:
         values = dict(data)
         values["peers"] = tuple(PeerSpec(**peer) for peer in values.get("peers", ()))
         values["limits"] = Limits(**values.get("limits", {}))
-        for key in ("search_path", "tools", "skills", "callers"):
+        for key in ("search_path", "tools", "skills", "callers", "script", "command"):
             values[key] = tuple(values.get(key, ()) or ())
+        values["stages"] = tuple(tuple(stage) for stage in values.get("stages", ()))
         return cls(**values)
