@@ -109,6 +109,7 @@ class Tracer(Starter):
             SpanKind.SERVER,
             {
                 v.OPERATION: v.OP_AGENT,
+                v.OPENINFERENCE_KIND: "AGENT",
                 v.AGENT_NAME: self.name,
                 v.AGENT_ID: f"{self.namespace}.{self.service}" if self.namespace else self.service,
                 v.AGENT: self.service,
@@ -149,6 +150,7 @@ class Tracer(Starter):
             SpanKind.CLIENT,
             {
                 v.OPERATION: v.OP_AGENT,
+                v.OPENINFERENCE_KIND: "AGENT",
                 v.AGENT_NAME: target,
                 v.CALLER: self.service,
                 v.TARGET: target,
@@ -187,6 +189,7 @@ class Tracer(Starter):
             SpanKind.CLIENT,
             {
                 v.OPERATION: v.OP_MODEL,
+                v.OPENINFERENCE_KIND: "LLM",
                 v.PROVIDER: provider,
                 v.REQUEST_MODEL: model,
                 v.INPUT_MESSAGES: encode(messages) if messages else None,
@@ -219,6 +222,7 @@ class Tracer(Starter):
             SpanKind.INTERNAL,
             {
                 v.OPERATION: v.OP_TOOL,
+                v.OPENINFERENCE_KIND: "TOOL",
                 v.TOOL_NAME: name,
                 v.TOOL_TYPE: "extension" if source == "mcp" else "function",
                 v.TOOL_CALL_ID: call_id,
@@ -242,7 +246,7 @@ class Tracer(Starter):
         attributes: Mapping[str, Any] | None = None,
     ) -> ActiveSpan:
         """INTERNAL `queued`: a message waits for its turn; `waiting` is how many wait before it."""
-        given = {v.OPERATION: v.OP_QUEUED, v.QUEUE_LENGTH: waiting, **(attributes or {})}
+        given = {v.OPERATION: v.OP_QUEUED, v.OPENINFERENCE_KIND: "CHAIN", v.QUEUE_LENGTH: waiting, **(attributes or {})}
         return self._start(
             ActiveSpan, v.OP_QUEUED, SpanKind.INTERNAL, given, parent=parent, links=links, start_ns=start_ns
         )
@@ -304,7 +308,14 @@ class Tracer(Starter):
         start_ns: int | None = None,
         attributes: Mapping[str, Any] | None = None,
     ) -> ActiveSpan:
-        given = {v.OPERATION: operation, v.AGENT: agent, v.JOB: job, v.LEVEL: level, **(attributes or {})}
+        given = {
+            v.OPERATION: operation,
+            v.OPENINFERENCE_KIND: "CHAIN",
+            v.AGENT: agent,
+            v.JOB: job,
+            v.LEVEL: level,
+            **(attributes or {}),
+        }
         name = v.span_name(operation, agent)
         return self._start(ActiveSpan, name, SpanKind.INTERNAL, given, parent=parent, links=links, start_ns=start_ns)
 

@@ -56,7 +56,7 @@ TOOL_RESULT: Final = "gen_ai.tool.call.result"
 ERROR_TYPE: Final = "error.type"
 SESSION_ID: Final = "session.id"
 USER_ID: Final = "user.id"
-OPENINFERENCE_KIND: Final = "openinference.span.kind"  # Phoenix needs it for workflow spans
+OPENINFERENCE_KIND: Final = "openinference.span.kind"  # what Phoenix shows a span as
 
 # --- ours: who and which run --------------------------------------------------------------------
 JOB: Final = "teamwright.job"
