@@ -5,7 +5,7 @@ engine.json   url, pids, version of the running engine
 lock          held by the guard for its whole life
 engine.db, spans.db, epochs, secrets.json, operator.token, engine.key
 spool/        spans not yet in the store, one file per process
-jobs/<job>/agents/<agent>.log, jobs/<job>/traces/<trace_id>.json
+jobs/<job>/agents/<agent>.log, jobs/<job>/sessions/<agent>.db, jobs/<job>/traces/<trace_id>.json
 """
 
 from __future__ import annotations
@@ -160,6 +160,9 @@ class Home:
 
     def agent_log(self, job: str, agent: str) -> Path:
         return self.job_dir(job) / "agents" / f"{agent}.log"
+
+    def sessions_dir(self, job: str) -> Path:
+        return self.job_dir(job) / "sessions"
 
     def trace_file(self, job: str, trace_id: str) -> Path:
         return self.job_dir(job) / "traces" / f"{trace_id}.json"

@@ -254,7 +254,7 @@ def _used(turn: AgentTurn | None) -> Usage:
 
 def _session_key(message: Incoming, run: RunContext) -> SessionKey:
     # Between agents the user's name comes along; a person is who the token says.
-    return f"{message.claims.sub} {run.user or ''}", message.context_id
+    return SessionKey(message.claims.sub, run.user or "", message.context_id)
 
 
 def _seconds_left(run: RunContext) -> float | None:

@@ -25,7 +25,7 @@ from teamwright.agents.peers import Peers
 from teamwright.agents.registration import Registration
 from teamwright.agents.runner import Runner
 from teamwright.agents.server import Door, build_app
-from teamwright.agents.sessions import MemorySessions
+from teamwright.agents.session_file import open_sessions
 from teamwright.agents.spec import AgentSpec
 from teamwright.agents.tasks import MemoryTaskStore
 from teamwright.agents.tools import load_tools, tools_of
@@ -66,8 +66,9 @@ class Runtime:
             enabled=self.spool is not None,
         )
         self.peers = Peers(spec, self.http, self.tracer, self.tokens)
+        self.sessions = open_sessions(spec.sessions_dir, spec.agent)
         self.runner = Runner(
-            spec, self.agent, self.tools, tracer=self.tracer, peers=self.peers, sessions=MemorySessions()
+            spec, self.agent, self.tools, tracer=self.tracer, peers=self.peers, sessions=self.sessions
         )
         self.card = build_card(spec, self.agent, self.tools)
         self.registration = Registration(spec, self.card, self.http, self.tokens)
@@ -119,6 +120,7 @@ class Runtime:
             within = _FLUSH if self.registration.reachable else 0.0
             await _ended("spans", lambda: exporter.aclose(within))
         await _ended("connections", self.http.aclose)
+        self.sessions.close()
         if self.spool is not None:
             self.spool.close()
         self.epochs.close()

@@ -1,15 +1,26 @@
-"""The words of conversations. In memory and bounded; a store that survives the process takes this one's place."""
+"""The words of conversations: what an agent remembers of whom it talked with, and about what."""
 
 from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from teamwright.backends.api import Message
 
-#: Who talks, and in which contextId: conversations of two users never mix, whatever ids they use.
-SessionKey = tuple[str, str]
+#: The newest words of a session that a turn gets to see, and all that is ever read of it.
+WORDS = 200
+
+
+class SessionKey(NamedTuple):
+    """Whose conversation it is: conversations of two users never mix, whatever contextIds they use.
+
+    `subject` is who the token says calls (a person, or `job/agent`), `user` the person it is done for.
+    """
+
+    subject: str
+    user: str
+    session: str
 
 
 class Sessions(Protocol):
@@ -19,13 +30,16 @@ class Sessions(Protocol):
         """Earlier words of the session, oldest first."""
 
     def add(self, key: SessionKey, question: str, answer: str) -> None:
-        """Keep one exchange."""
+        """Keep one exchange. It outlives a kill of the process from here on, where it outlives one at all."""
+
+    def close(self) -> None:
+        """Let go of files. Safe to call twice."""
 
 
 class MemorySessions:
     """Sessions in memory: the newest `sessions`, of each the newest `words`, in all at most `characters`."""
 
-    def __init__(self, sessions: int = 1000, words: int = 200, characters: int = 20_000_000) -> None:
+    def __init__(self, sessions: int = 1000, words: int = WORDS, characters: int = 20_000_000) -> None:
         self._sessions = sessions
         self._words = words
         self._room = characters
@@ -46,6 +60,9 @@ class MemorySessions:
             self._drop(next(iter(self._kept)))
         while self._room < 0 and words:
             self._drop_word(words)
+
+    def close(self) -> None:
+        """Nothing to let go of."""
 
     def _drop(self, key: SessionKey) -> None:
         for message in self._kept.pop(key):

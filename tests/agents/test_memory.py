@@ -6,8 +6,10 @@ from a2a.auth.user import User
 from a2a.server.context import ServerCallContext
 from a2a.types import ListTasksRequest, Task, TaskState, TaskStatus
 
-from teamwright.agents.sessions import MemorySessions
+from teamwright.agents.sessions import MemorySessions, SessionKey
 from teamwright.agents.tasks import MemoryTaskStore
+
+ANN, BOB, CAT, DAN = (SessionKey(name, name, "c") for name in ("ann", "bob", "cat", "dan"))
 
 
 class Named(User):
@@ -34,19 +36,19 @@ def a_task(task_id: str, state: TaskState = TaskState.TASK_STATE_COMPLETED) -> T
 def test_sessions_are_bounded_in_number_words_and_characters() -> None:
     sessions = MemorySessions(sessions=2, words=4, characters=100)
     for number in range(3):
-        sessions.add(("ann", "c"), f"q{number}", f"a{number}")
-    assert [word.text for word in sessions.history(("ann", "c"))] == ["q1", "a1", "q2", "a2"]
-    assert sessions.history(("bob", "c")) == ()
-    sessions.add(("bob", "c"), "q", "a")
-    sessions.add(("ann", "c"), "q", "a")
-    sessions.add(("cat", "c"), "q", "a")
-    assert sessions.history(("bob", "c")) == ()
-    assert len(sessions.history(("ann", "c"))) == 4
-    sessions.add(("cat", "c"), "x" * 60, "y" * 60)
-    assert sessions.history(("ann", "c")) == ()
-    assert [len(word.text) for word in sessions.history(("cat", "c"))] == [60]
-    sessions.add(("dan", "c"), "q", "a")
-    assert [len(word.text) for word in sessions.history(("cat", "c"))] == [60]
+        sessions.add(ANN, f"q{number}", f"a{number}")
+    assert [word.text for word in sessions.history(ANN)] == ["q1", "a1", "q2", "a2"]
+    assert sessions.history(BOB) == ()
+    sessions.add(BOB, "q", "a")
+    sessions.add(ANN, "q", "a")
+    sessions.add(CAT, "q", "a")
+    assert sessions.history(BOB) == ()
+    assert len(sessions.history(ANN)) == 4
+    sessions.add(CAT, "x" * 60, "y" * 60)
+    assert sessions.history(ANN) == ()
+    assert [len(word.text) for word in sessions.history(CAT)] == [60]
+    sessions.add(DAN, "q", "a")
+    assert [len(word.text) for word in sessions.history(CAT)] == [60]
 
 
 async def test_finished_tasks_expire_and_running_ones_stay() -> None:
