@@ -155,7 +155,10 @@ class Turn(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class BackendConfig:
-    """What a backend is set up with, once per agent. `description` is what the agent's card says of it."""
+    """What a backend is set up with, once per agent. `description` is what the agent's card says of it.
+
+    `output_schema`: a JSON Schema that every answer must fit; `structured` checks it and words it for a model.
+    """
 
     agent: str
     prompt: str
@@ -164,6 +167,7 @@ class BackendConfig:
     options: Mapping[str, Any]
     folder: str
     description: str = ""
+    output_schema: Mapping[str, Any] | None = None
 
 
 @runtime_checkable

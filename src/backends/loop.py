@@ -1,7 +1,8 @@
 """The tool loop that backends share: model → tool calls, in parallel → model …, until it answers.
 
 A backend brings one function, `step`, that makes one model call (with its own `chat` span) and says what came of
-it. Everything else is here: spans of tools, time limits, errors as results, the limits of the turn.
+it. Everything else is here: spans of tools, time limits, errors as results, files, the limits of the turn, and answers
+of a fixed shape with one chance to mend them.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from teamwright.backends.api import Answer, Tool, Turn, Usage
+from teamwright.backends import structured
+from teamwright.backends.api import Answer, File, PeerAnswer, Tool, Turn, Usage
 from teamwright.errors import LimitReached, TeamwrightError
 from teamwright.tracing import messages as genai
 from teamwright.tracing.messages import to_json
@@ -22,6 +24,10 @@ log = logging.getLogger(__name__)
 #: Seconds a tool without a limit of its own may take. Calls of peers have their own deadline.
 TOOL_DEADLINE = 300.0
 _RESULT_LIMIT = 200_000
+#: Files of tools and peers that go out with the answer: the newest of each name, at most so many bytes.
+_FILES_LIMIT = 20_000_000
+#: Limits that are the whole query's: a tool that meets one ends the turn, the model can't do anything about it.
+_FINAL = ("cost_usd", "tool_calls", "duration")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,19 +41,21 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What came of a call: text for the model, and whether it is an error."""
+    """What came of a call: text for the model, whether it is an error, and files that came with it."""
 
     call: ToolCall
     text: str
     failed: bool = False
+    files: tuple[File, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """Words of the user or, in earlier exchanges, of the agent."""
+    """Words of the user or, in earlier exchanges, of the agent; the last of the user may have files."""
 
     role: str
     text: str
+    files: tuple[File, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,37 +90,65 @@ class Reply:
 Step = Callable[[Sequence[Entry]], Awaitable[Reply]]
 
 
-async def run(turn: Turn, step: Step) -> Answer:
-    """Drive `step` until it answers without calls.
+async def run(turn: Turn, step: Step, *, output_schema: Mapping[str, Any] | None = None) -> Answer:
+    """Drive `step` until it answers without calls; files that tools and peers gave go out with the answer.
 
-    Raises LimitReached (turns, tool_calls, cost_usd) and what `step` raises.
+    With a schema the answer's `data` fits it; one that doesn't is sent back once. Raises LimitReached (turns,
+    tool_calls, cost_usd), structured.Unfit, and what `step` raises.
     """
     entries: list[Entry] = [Said(word.role, word.text) for word in turn.history]
-    entries.append(Said("user", turn.text))
+    entries.append(Said("user", turn.text, tuple(turn.files)))
     tools = {tool.name: tool for tool in turn.tools}
+    files: dict[str, File] = {}
+    mended = False
     for _ in range(turn.limits.turns):
         reply = await step(entries)
         turn.count(reply.usage + Usage(model_calls=1))
-        if not reply.calls:
-            return Answer(reply.text)
-        entries.append(Asked(reply.calls, reply.text, reply.raw))
-        entries.append(Results(await call_tools(turn, tools, reply.calls)))
+        if reply.calls:
+            entries.append(Asked(reply.calls, reply.text, reply.raw))
+            results = await call_tools(turn, tools, reply.calls)
+            entries.append(Results(results))
+            _keep(files, results)
+            continue
+        answer = Answer(reply.text, tuple(files.values()))
+        if output_schema is None:
+            return answer
+        try:
+            return structured.conform(answer, output_schema)
+        except structured.Unfit as error:
+            if mended:
+                raise
+            mended = True
+            entries.append(Said("agent", reply.text))
+            entries.append(Said("user", f"{error.message}. {structured.instruction(output_schema)}"))
     raise LimitReached("turns", f"no answer after {turn.limits.turns} model calls (limit turns)")
 
 
 async def call_tools(turn: Turn, tools: Mapping[str, Tool], calls: Sequence[ToolCall]) -> tuple[ToolResult, ...]:
-    """Carry out the calls, all at once. Raises LimitReached before any of them when they are too many."""
+    """Carry out the calls, all at once; what one of them raises ends the others.
+
+    Raises LimitReached: before any of them when they are too many, else when one used up what the query may.
+    """
     limit = turn.limits.tool_calls
     if limit is not None and turn.usage.tool_calls + len(calls) > limit:
         raise LimitReached("tool_calls", f"{len(calls)} more tool calls would pass the limit of {limit} (tool_calls)")
     turn.count(Usage(tool_calls=len(calls)))
     if len(calls) == 1:
         return (await call_tool(turn, tools, calls[0]),)
-    return tuple(await asyncio.gather(*(call_tool(turn, tools, call) for call in calls)))
+    tasks = [asyncio.create_task(call_tool(turn, tools, call), name=f"tool:{call.name}:{call.id}") for call in calls]
+    try:
+        return tuple(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def call_tool(turn: Turn, tools: Mapping[str, Tool], call: ToolCall) -> ToolResult:
-    """One call with its span. Whatever goes wrong becomes a result that the model can read; only cancelling passes."""
+    """One call with its span. Whatever goes wrong becomes a result that the model can read.
+
+    Only cancelling passes, and a limit of the whole query.
+    """
     tool = tools.get(call.name)
     with turn.tracer.tool_call(
         name=call.name, call_id=call.id, arguments=dict(call.arguments), source=tool.source if tool else None
@@ -122,11 +158,13 @@ async def call_tool(turn: Turn, tools: Mapping[str, Tool], call: ToolCall) -> To
             span.fail(message, reason="unknown_tool").result(message)
             return ToolResult(call, f"error: {message}", failed=True)
         try:
-            text = as_text(await _within(tool, call, turn))
+            text, files = _split(await _within(tool, call, turn))
         except _TookTooLong as error:
             span.fail(str(error), reason="timeout").result(str(error))
             return ToolResult(call, f"error: {error}", failed=True)
         except TeamwrightError as error:
+            if isinstance(error, LimitReached) and error.limit in _FINAL:
+                raise
             span.fail(error).result(error.message)
             return ToolResult(call, f"error: {error.message}", failed=True)
         except Exception as error:
@@ -134,12 +172,12 @@ async def call_tool(turn: Turn, tools: Mapping[str, Tool], call: ToolCall) -> To
             span.fail(error).result(f"{type(error).__name__}: {error}")
             return ToolResult(call, f"error: {type(error).__name__}: {error}", failed=True)
         span.result(text)
-        return ToolResult(call, text)
+        return ToolResult(call, text, files=files)
 
 
 def as_text(value: Any) -> str:
     """A tool's result as a model reads it: text as it is, the rest as JSON; cut where it is very long."""
-    if value is None:
+    if value is None or value == "":
         return "(no result)"
     if isinstance(value, bytes | bytearray):
         value = bytes(value).decode(errors="replace") if _is_text(bytes(value)) else f"({len(value)} bytes)"
@@ -168,6 +206,33 @@ def reply_message(text: str, calls: Sequence[ToolCall]) -> dict[str, Any]:
     parts = [genai.text(text)] if text or not calls else []
     parts += [genai.tool_call(call.name, dict(call.arguments), call.id) for call in calls]
     return genai.message("assistant", *parts, finish_reason="tool_call" if calls else "stop")
+
+
+def _split(value: Any) -> tuple[str, tuple[File, ...]]:
+    """A tool's result as text and the files in it: it may give a File, several, an Answer, or what a peer said."""
+    if isinstance(value, File):
+        value = [value]
+    if isinstance(value, list | tuple) and value and all(isinstance(item, File) for item in value):
+        return "\n".join(_named(file) for file in value), tuple(value)
+    if isinstance(value, Answer | PeerAnswer):
+        words = [value.text, to_json(dict(value.data)) if value.data is not None else ""]
+        return as_text("\n".join(filter(None, [*words, *map(_named, value.files)]))), value.files
+    return as_text(value), ()
+
+
+def _named(file: File) -> str:
+    size = f"{len(file.data):,} bytes" if file.data is not None else file.uri
+    return f"(file {file.name}, {file.media_type}, {size})"
+
+
+def _keep(files: dict[str, File], results: Sequence[ToolResult]) -> None:
+    for result in results:
+        for file in result.files:
+            others = sum(len(kept.data or b"") for name, kept in files.items() if name != file.name)
+            if others + len(file.data or b"") > _FILES_LIMIT:
+                log.warning("the file %s does not go out with the answer: more than %d bytes", file.name, _FILES_LIMIT)
+                continue
+            files[file.name] = file
 
 
 class _TookTooLong(Exception):

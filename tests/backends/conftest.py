@@ -48,6 +48,9 @@ class FakeTurn:
             raise PeerError(f"{agent} is away", reason="unreachable")
         return PeerAnswer(agent, self.answers[agent])
 
+    async def ask_user(self, question: str) -> str:
+        return "yes"
+
     def count(self, usage: Usage) -> None:
         self.usage = self.usage + usage
         if self.limits.tool_calls is not None and self.usage.tool_calls > self.limits.tool_calls:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from teamwright.backends import loop
-from teamwright.backends.api import Limits, Tool, Turn, Usage
+from teamwright.backends import loop, structured
+from teamwright.backends.api import Answer, File, Limits, PeerAnswer, Tool, Turn, Usage
 from teamwright.backends.loop import Asked, Entry, Reply, Results, Said, ToolCall
 from teamwright.errors import LimitReached, ToolError
 
@@ -127,6 +127,8 @@ async def test_cancelling_passes_through(fake_turn: Any, spans: Any) -> None:
     [
         ("text", "text"),
         (None, "(no result)"),
+        ("", "(no result)"),
+        (float("nan"), "NaN"),
         (7, "7"),
         ({"a": [1, None]}, '{"a":[1,null]}'),
         (b"bytes", "bytes"),
@@ -152,3 +154,113 @@ def test_a_conversation_as_a_span_holds_it() -> None:
     assert made[1]["parts"] == [{"type": "tool_call", "id": "c1", "name": "add", "arguments": {"a": 1}}]
     assert made[2]["parts"] == [{"type": "tool_call_response", "id": "c1", "response": "2"}]
     assert json.dumps(made)
+
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"city": {"type": "string"}, "degrees": {"type": "number"}},
+    "required": ["city", "degrees"],
+}
+
+
+async def test_an_answer_of_a_fixed_shape(fake_turn: Any) -> None:
+    step, shown = script(Reply('Here it is: {"city": "Rome", "degrees": 21} as asked'))
+    answer = await loop.run(fake_turn("go"), step, output_schema=SCHEMA)
+    assert answer.data == {"city": "Rome", "degrees": 21}
+    assert len(shown) == 1
+
+
+async def test_an_answer_that_does_not_fit_is_sent_back_once(fake_turn: Any) -> None:
+    step, shown = script(Reply('```json\n{"city": "Rome"}\n```'), Reply('{"city": "Rome", "degrees": 21}'))
+    answer = await loop.run(fake_turn("go"), step, output_schema=SCHEMA)
+    assert answer.data == {"city": "Rome", "degrees": 21}
+    said, asked = shown[1][-2:]
+    assert said == Said("agent", '```json\n{"city": "Rome"}\n```')
+    assert isinstance(asked, Said) and "'degrees' is a required property" in asked.text
+    step, _ = script(Reply("no"), Reply('{"city": 1, "degrees": 2}'))
+    with pytest.raises(structured.Unfit, match="city: 1 is not of type 'string'"):
+        await loop.run(fake_turn("go"), step, output_schema=SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("schema", "fault"),
+    [
+        (SCHEMA, None),
+        ({"type": "array"}, "must describe an object: type: object"),
+        ({"type": "object", "required": 7}, "is not a JSON Schema: 7 is not of type 'array'"),
+    ],
+)
+def test_schemas_are_checked(schema: Mapping[str, Any], fault: str | None) -> None:
+    assert structured.schema_fault(schema) == fault
+
+
+async def test_files_come_in_and_go_out(fake_turn: Any) -> None:
+    chart = File("chart.png", "image/png", b"\x89PNG")
+
+    async def draw() -> File:
+        return chart
+
+    async def ask() -> PeerAnswer:
+        return PeerAnswer("peer", "see there", files=(File("there.txt", "text/plain", uri="https://x/there.txt"),))
+
+    async def both() -> Answer:
+        return Answer("", files=(chart,), data={"n": 1})
+
+    step, shown = script(calls("draw", "ask", "both"), Reply("done"))
+    turn = fake_turn("go", tools=[a_tool("draw", draw), a_tool("ask", ask), a_tool("both", both)], files=[chart])
+    answer = await loop.run(turn, step)
+    assert [file.name for file in answer.files] == ["chart.png", "there.txt"]
+    assert shown[0] == [Said("user", "go", (chart,))]
+    results = shown[1][-1]
+    assert isinstance(results, Results)
+    assert [result.text for result in results.results] == [
+        "(file chart.png, image/png, 4 bytes)",
+        "see there\n(file there.txt, text/plain, https://x/there.txt)",
+        '{"n":1}\n(file chart.png, image/png, 4 bytes)',
+    ]
+
+
+async def test_too_many_bytes_of_files_stay_here(fake_turn: Any) -> None:
+    async def big() -> list[File]:
+        return [File(f"{number}", data=b"x" * 9_000_000) for number in range(3)]
+
+    step, _ = script(calls("big"), Reply("done"))
+    answer = await loop.run(fake_turn("go", tools=[a_tool("big", big)]), step)
+    assert [file.name for file in answer.files] == ["0", "1"]
+
+
+async def test_a_limit_of_the_whole_query_ends_the_turn_and_the_other_tools(fake_turn: Any, spans: Any) -> None:
+    ended = asyncio.Event()
+
+    async def spends() -> None:
+        raise LimitReached("cost_usd", "too dear")
+
+    async def sleeps() -> None:
+        try:
+            await asyncio.sleep(5)
+        finally:
+            ended.set()
+
+    step, _ = script(calls("sleeps", "spends"))
+    with pytest.raises(LimitReached, match="too dear"):
+        await loop.run(fake_turn("go", tools=[a_tool("spends", spends), a_tool("sleeps", sleeps)]), step)
+    assert ended.is_set()
+    assert {name: values["error.type"] for name, values, _ in spans()} == {
+        "execute_tool sleeps": "cancelled",
+        "execute_tool spends": "cost_usd",
+    }
+
+
+async def test_results_that_json_cannot_hold(fake_turn: Any, spans: Any) -> None:
+    ring: list[Any] = []
+    ring.append(ring)
+
+    async def give() -> Any:
+        return {"ring": ring, ("a", "b"): {1, 2}}
+
+    step, shown = script(calls("give"), Reply("done"))
+    await loop.run(fake_turn("go", tools=[a_tool("give", give)]), step)
+    results = shown[1][-1]
+    assert isinstance(results, Results)
+    assert "[...]" in results.results[0].text
+    assert all(values["gen_ai.tool.call.result"] for _, values, _ in spans())
