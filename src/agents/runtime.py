@@ -67,9 +67,7 @@ class Runtime:
         )
         self.peers = Peers(spec, self.http, self.tracer, self.tokens)
         self.sessions = open_sessions(spec.sessions_dir, spec.agent)
-        self.runner = Runner(
-            spec, self.agent, self.tools, tracer=self.tracer, peers=self.peers, sessions=self.sessions
-        )
+        self.runner = Runner(spec, self.agent, self.tools, tracer=self.tracer, peers=self.peers, sessions=self.sessions)
         self.card = build_card(spec, self.agent, self.tools)
         self.registration = Registration(spec, self.card, self.http, self.tokens)
         self.epochs = EpochFile(Path(spec.epoch_file))
@@ -140,8 +138,6 @@ def _load(spec: AgentSpec) -> tuple[Agent, tuple[Tool, ...]]:
     return agent, tuple(tools.values())
 
 
-def _instance(spec: AgentSpec) -> Agent:
-    if spec.kind != "class" or spec.module is None:
 def _thinker(spec: AgentSpec, agent: Agent) -> Backend:
     code = code_of(spec)
     if code is None:
@@ -150,6 +146,8 @@ def _thinker(spec: AgentSpec, agent: Agent) -> Backend:
     return code
 
 
+def _instance(spec: AgentSpec) -> Agent:
+    if spec.kind != "class" or spec.module is None:
         return Agent()
     made = load_class(spec.module, spec.type, Agent)
     try:
