@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any, cast
@@ -18,10 +19,10 @@ from a2a.server.agent_execution import AgentExecutor, RequestContext
 from a2a.server.context import ServerCallContext
 from a2a.server.events import Event, EventQueue
 from a2a.server.request_handlers import DefaultRequestHandler, validate_request_params
-from a2a.server.tasks import TaskStore
 from a2a.types import (
     AgentCard,
     Artifact,
+    CancelTaskRequest,
     Message,
     Part,
     Role,
@@ -32,21 +33,33 @@ from a2a.types import (
     TaskStatus,
     TaskStatusUpdateEvent,
 )
-from a2a.utils.errors import InternalError, InvalidParamsError, UnsupportedOperationError
+from a2a.utils.errors import A2AError, InternalError, InvalidParamsError, UnsupportedOperationError
 
 from teamwright.agents.gate import Busy
-from teamwright.agents.runner import Incoming, Outcome, Runner
+from teamwright.agents.runner import Runner
+from teamwright.agents.spec import OnDisconnect
+from teamwright.agents.tasks import FINISHED, PARKED, MemoryTaskStore
 from teamwright.agents.wire import files_of, parts_of, reply, struct, text_of
+from teamwright.agents.work import Incoming, Outcome
 from teamwright.backends.api import Answer
 from teamwright.safety.tokens import Claims
 from teamwright.tracing.propagation import RUN_EXT
+
+log = logging.getLogger(__name__)
 
 ARTIFACT = "answer"
 _STATES = {
     "completed": TaskState.TASK_STATE_COMPLETED,
     "failed": TaskState.TASK_STATE_FAILED,
     "canceled": TaskState.TASK_STATE_CANCELED,
+    "input_required": TaskState.TASK_STATE_INPUT_REQUIRED,
 }
+#: The header of the front door's calls: its client may have gone when its connection has not, and the other way round.
+RELAYED = "teamwright-relayed"
+#: Seconds added to a timer, so that what it waits for is due when it fires.
+_TICK = 0.01
+#: Seconds after which the SDK's queues of a task that waits for somebody go; the follow-up makes new ones.
+_QUEUES_REST = 30.0
 #: A blocking caller that is gone is noticed from then on, in seconds; quick answers never look.
 _WATCH_AFTER = 0.05
 
@@ -54,39 +67,109 @@ _WATCH_AFTER = 0.05
 class AgentHandler(DefaultRequestHandler):
     """The SDK's request handler, with our short way for blocking messages of other agents."""
 
-    def __init__(self, runner: Runner, store: TaskStore, card: AgentCard) -> None:
+    def __init__(
+        self, runner: Runner, store: MemoryTaskStore, card: AgentCard, *, on_disconnect: OnDisconnect = "continue"
+    ) -> None:
         super().__init__(
-            agent_executor=AgentExecution(runner), task_store=store, agent_card=card, interrupted_task_timeout=3600.0
+            agent_executor=AgentExecution(runner),
+            task_store=store,
+            agent_card=card,
+            interrupted_task_timeout=_QUEUES_REST,
         )
         self._runner = runner
         self._store = store
+        self._cancels = on_disconnect == "cancel"
+        self._ending: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        store.on_parked = self._look_after_parked
+
+    async def aclose(self) -> None:
+        """End everything under way."""
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in self._ending:
+            task.cancel()
+        await super().aclose()
 
     @validate_request_params
     async def on_message_send(self, params: SendMessageRequest, context: ServerCallContext) -> Message | Task:
         """SendMessage."""
-        self._admit(params, context)
+        await self._admit(params, context)
         if _claims(context).role == "agent" and not (
             params.message.task_id
             or params.configuration.return_immediately
             or params.configuration.HasField("task_push_notification_config")
         ):
             return await self._answer(params.message, context)
-        return cast("Message | Task", await super().on_message_send(params, context))
+        receive = context.state.get("receive")
+        if receive is None or not self._minds(context) or params.configuration.return_immediately:
+            return cast("Message | Task", await super().on_message_send(params, context))
+        with _Watch(receive, lambda: self._dropped(context)):
+            return cast("Message | Task", await super().on_message_send(params, context))
 
     async def on_message_send_stream(
         self, params: SendMessageRequest, context: ServerCallContext
     ) -> AsyncGenerator[Event, None]:
         """SendStreamingMessage."""
-        self._admit(params, context)
-        async for event in super().on_message_send_stream(params, context):
-            yield event
+        await self._admit(params, context)
+        over = False
+        try:
+            async for event in super().on_message_send_stream(params, context):
+                over = over or _rests(event)
+                yield event
+        finally:
+            if not over and self._minds(context):
+                self._dropped(context)
 
-    def _admit(self, params: SendMessageRequest, context: ServerCallContext) -> None:
+    @validate_request_params
+    async def on_cancel_task(self, params: CancelTaskRequest, context: ServerCallContext) -> Task | None:
+        """CancelTask."""
+        task = cast("Task | None", await super().on_cancel_task(params, context))
+        # The SDK stops only what it holds queues for: not what waits for an answer for long.
+        await self._runner.cancel(params.id)
+        return task
+
+    def _minds(self, context: ServerCallContext) -> bool:
+        """Whether this caller's going away ends its work. The front door says itself when its client has gone."""
+        return self._cancels and RELAYED not in context.state["headers"]
+
+    def _dropped(self, context: ServerCallContext) -> None:
+        if task_id := context.state.get("task_id"):
+            self._end(str(task_id), context)
+
+    def _look_after_parked(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        for task_id in self._store.overdue():
+            log.info("task %s is cancelled: nobody has answered its question", task_id)
+            self._end(task_id, _ourselves())
+        due = self._store.next_due()
+        if due is not None:
+            self._timer = asyncio.get_running_loop().call_later(due + _TICK, self._look_after_parked)
+
+    def _end(self, task_id: str, context: ServerCallContext) -> None:
+        task = asyncio.create_task(self._cancel(task_id, context), name=f"end:{task_id}")
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+
+    async def _cancel(self, task_id: str, context: ServerCallContext) -> None:
+        try:
+            await self.on_cancel_task(CancelTaskRequest(id=task_id), context)
+        except A2AError as error:
+            log.debug("task %s can't be cancelled: %s", task_id, error)
+
+    async def _admit(self, params: SendMessageRequest, context: ServerCallContext) -> None:
         message = params.message
         if not any(part.WhichOneof("content") for part in message.parts):
             raise InvalidParamsError("the message is empty")
         if message.parts and not files_of(message) and not text_of(message).strip():
             raise InvalidParamsError("the message is empty")
+        if message.task_id and not message.context_id:
+            # The SDK would make up another conversation for it, and then refuse it where it made its queues anew.
+            task = await self._store.get(message.task_id, context)
+            message.context_id = task.context_id if task is not None else ""
+        if self._runner.rests(message.task_id):
+            return  # what goes on has its place already
         try:
             self._runner.gate.check()
         except Busy as error:
@@ -100,12 +183,16 @@ class AgentHandler(DefaultRequestHandler):
         if receive is None:
             outcome = await self._runner.handle(incoming)
         else:
-            with _Watch(receive, self._runner):
+            waiting = asyncio.current_task()
+            with _Watch(receive, lambda: self._runner.abandon(waiting)):
                 outcome = await self._runner.handle(incoming)
         if outcome.state == "completed":
             return reply(outcome.answer, message.context_id, struct(outcome.metadata))
         task = Task(
-            id=str(uuid4()), context_id=message.context_id, history=[message], metadata=struct(outcome.metadata)
+            id=outcome.task_id or str(uuid4()),
+            context_id=message.context_id,
+            history=[message],
+            metadata=struct(outcome.metadata),
         )
         task.status.CopyFrom(_status(_STATES[outcome.state], task, outcome.answer.text))
         await self._store.save(task, context)
@@ -129,23 +216,22 @@ class AgentExecution(AgentExecutor):
             task.status.CopyFrom(_status(TaskState.TASK_STATE_WORKING, task))
             await event_queue.enqueue_event(task)
         else:
-            # A follow-up that names only the task belongs to the task's conversation.
-            message.context_id = task.context_id
+            await event_queue.enqueue_event(_update(_Ids(task.id, task.context_id), TaskState.TASK_STATE_WORKING))
+        if context.call_context is not None:
+            context.call_context.state["task_id"] = task.id
         ids = _Ids(task.id, task.context_id)
         pieces = _Pieces(ids, event_queue)
         try:
             outcome = await self._runner.handle(_incoming(message, context.call_context, task.id), pieces.send)
         except Busy as error:  # others took the last places in the queue since this one was admitted
-            metadata = struct({RUN_EXT: {"reason": "busy"}})
-            status = _status(TaskState.TASK_STATE_REJECTED, ids, error.message)
-            await event_queue.enqueue_event(
-                TaskStatusUpdateEvent(task_id=ids.id, context_id=ids.context_id, status=status, metadata=metadata)
-            )
+            reason = {RUN_EXT: {"reason": "busy"}}
+            await event_queue.enqueue_event(_update(ids, TaskState.TASK_STATE_REJECTED, error.message, reason))
             return
         if outcome.state == "canceled":
             return  # `cancel` tells the world
         await pieces.finish(outcome)
-        await event_queue.enqueue_event(_ended(ids, outcome))
+        said = "" if outcome.state == "completed" else outcome.answer.text
+        await event_queue.enqueue_event(_update(ids, _STATES[outcome.state], said, outcome.metadata))
 
     async def cancel(self, context: RequestContext, event_queue: EventQueue) -> None:
         """Stop the work on a task, then say so."""
@@ -153,8 +239,7 @@ class AgentExecution(AgentExecutor):
             raise UnsupportedOperationError("there is no task to cancel")
         await self._runner.cancel(context.task_id)
         ids = _Ids(context.task_id, context.context_id)
-        status = _status(TaskState.TASK_STATE_CANCELED, ids, "cancelled")
-        await event_queue.enqueue_event(TaskStatusUpdateEvent(task_id=ids.id, context_id=ids.context_id, status=status))
+        await event_queue.enqueue_event(_update(ids, TaskState.TASK_STATE_CANCELED, "cancelled"))
 
 
 class _Ids:
@@ -200,13 +285,12 @@ class _Pieces:
 
 
 class _Watch:
-    """While it is open, the work of this task ends when the connection of whoever waits for it goes away."""
+    """While it is open, `gone` is called when the connection of whoever waits for the answer goes away."""
 
-    def __init__(self, receive: Callable[[], Awaitable[Mapping[str, Any]]], runner: Runner) -> None:
-        self._runner = runner
+    def __init__(self, receive: Callable[[], Awaitable[Mapping[str, Any]]], gone: Callable[[], object]) -> None:
+        self._gone = gone
         self._receive = receive
         self._watcher: asyncio.Task[None] | None = None
-        self._task = asyncio.current_task()
 
     def __enter__(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(_WATCH_AFTER, self._start)
@@ -223,8 +307,7 @@ class _Watch:
         with suppress(Exception):
             while (await self._receive())["type"] != "http.disconnect":
                 pass
-            if self._task is not None:
-                self._runner.abandon(self._task)
+            self._gone()
 
 
 def _incoming(message: Message, context: ServerCallContext, task_id: str | None) -> Incoming:
@@ -239,6 +322,18 @@ def _incoming(message: Message, context: ServerCallContext, task_id: str | None)
         claims=_claims(context),
         method=str(context.state.get("method", "")),
     )
+
+
+def _rests(event: Event) -> bool:
+    """Whether an agent says nothing more by itself after this."""
+    if isinstance(event, Message):
+        return True
+    return isinstance(event, Task | TaskStatusUpdateEvent) and event.status.state in FINISHED | PARKED
+
+
+def _ourselves() -> ServerCallContext:
+    """The context of what the agent does to a task of its own accord."""
+    return ServerCallContext(state={"role": "engine", "headers": {}})
 
 
 def _claims(context: ServerCallContext) -> Claims:
@@ -258,11 +353,13 @@ def _status(state: TaskState, task: Task | _Ids, text: str = "") -> TaskStatus:
     return status
 
 
-def _ended(ids: _Ids, outcome: Outcome) -> TaskStatusUpdateEvent:
-    text = "" if outcome.state == "completed" else outcome.answer.text
+def _update(
+    ids: _Ids, state: TaskState, said: str = "", metadata: Mapping[str, Any] | None = None
+) -> TaskStatusUpdateEvent:
+    status = _status(state, ids, said)
     return TaskStatusUpdateEvent(
         task_id=ids.id,
         context_id=ids.context_id,
-        status=_status(_STATES[outcome.state], ids, text),
-        metadata=struct(outcome.metadata),
+        status=status,
+        metadata=struct(metadata) if metadata else None,
     )

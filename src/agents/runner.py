@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 from teamwright.agents.agent import Agent, answer_of
 from teamwright.agents.gate import Gate, Slot
@@ -15,60 +15,19 @@ from teamwright.agents.peers import Peers
 from teamwright.agents.sessions import SessionKey, Sessions
 from teamwright.agents.spec import AgentSpec
 from teamwright.agents.turn import AgentTurn, Emit
-from teamwright.agents.wire import usage_values
+from teamwright.agents.work import Incoming, Outcome, State, Work
 from teamwright.backends.api import Answer, File, Tool, Usage
 from teamwright.errors import LimitReached, TeamwrightError
-from teamwright.safety.tokens import Claims
 from teamwright.tracing import vocabulary as v
-from teamwright.tracing.propagation import RUN_EXT, USAGE_EXT, extract, run_from_metadata
+from teamwright.tracing.propagation import extract, run_from_metadata
 from teamwright.tracing.runs import RunContext, RunId
-from teamwright.tracing.spans import AgentSpan
+from teamwright.tracing.spans import AgentSpan, Parent
 from teamwright.tracing.tracer import Tracer
 
 log = logging.getLogger(__name__)
 
-State = Literal["completed", "failed", "canceled"]
-
 #: Seconds that cancelled work gets to end by itself.
 CANCEL_GRACE = 0.2
-
-
-@dataclass(frozen=True, slots=True)
-class Incoming:
-    """A message that an authenticated caller sent."""
-
-    text: str
-    files: tuple[File, ...]
-    context_id: str
-    task_id: str | None
-    message_id: str
-    headers: Mapping[str, str]
-    metadata: Mapping[str, Any]
-    claims: Claims
-    method: str
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a message was handled. `reason` is a short stable word where it failed."""
-
-    state: State
-    run: RunContext
-    answer: Answer = field(default_factory=lambda: Answer(""))
-    usage: Usage = field(default_factory=Usage)
-    reason: str | None = None
-    error: Exception | None = None
-    streamed: str = ""
-
-    @property
-    def metadata(self) -> dict[str, Any]:
-        """What goes with the final message or task: usage and run."""
-        about: dict[str, Any] = {"run_id": self.run.run_id, "root_run_id": self.run.root, "agent": self.run.agent}
-        if self.run.trace_id:
-            about["trace_id"] = self.run.trace_id
-        if self.reason:
-            about["reason"] = self.reason
-        return {USAGE_EXT: usage_values(self.usage), RUN_EXT: about}
 
 
 class Runner:
@@ -84,39 +43,42 @@ class Runner:
         self._tracer = tracer
         self._peers = peers
         self._sessions = sessions
-        self._work: dict[str, _Work] = {}
+        self._work: dict[str, Work] = {}
 
     async def handle(self, message: Incoming, emit: Emit | None = None) -> Outcome:
-        """Do the work. Its span has ended, and is in the spool, when this returns.
+        """Do the work, as far as its end or the next question. Its span has ended, and is in the spool, by then.
 
-        Failures are outcomes; raises Busy when the queue is full, CancelledError when the process shuts down.
+        A message to a task whose work waits for an answer is that answer. Failures are outcomes; raises Busy when
+        the queue is full, CancelledError when the process shuts down.
         """
-        self.gate.check()
         run = self._run_of(message)
-        work = _Work(asyncio.current_task())
-        key = message.task_id or run.run_id
-        self._work[key] = work
-        span = self._tracer.agent(
-            message=message.text,
-            session=message.context_id,
-            run=run,
-            task_id=message.task_id,
-            parent=extract(message.headers, message.metadata),
-            attributes={
-                v.CALLER: message.claims.sub,
-                v.A2A_METHOD: message.method,
-                v.A2A_MESSAGE_ID: message.message_id,
-            },
-        )
-        work.span = span
+        work = self._resting(message.task_id)
+        if work is not None:
+            span = self._span(message, run, links=[work.span])
+            run = span.run or run
+            self._go_on(work, message, run, span, emit)
+        else:
+            self.gate.check()
+            span = self._span(message, run)
+            run = span.run or run
+            work = Work(message.task_id or run.run_id, message, run, span)
+            self._work[work.key] = work
+            work.begin(self._within_limits(work, emit), self._forget)
         try:
-            with span:
-                outcome = await self._within_limits(message, span.run or run, span, work, emit)
-                _describe(span, outcome)
+            outcome = await work.outcome()
+            _describe(span, outcome)
+        except BaseException as error:
+            span.fail(error)
+            raise
         finally:
-            del self._work[key]
-            work.done.set()
+            span.end()
+            if work.ended:
+                work.done.set()
         return outcome
+
+    def rests(self, task_id: str) -> bool:
+        """Whether the work on that task waits for an answer."""
+        return self._resting(task_id) is not None
 
     async def cancel(self, task_id: str) -> bool:
         """Stop the work on a task; whether there was any. Its span has ended when this returns."""
@@ -129,14 +91,13 @@ class Runner:
                 await work.done.wait()
         except TimeoutError:
             log.warning("work on task %s does not stop when it is cancelled", task_id)
-            if work.span is not None:
-                work.span.fail("cancelled; the work did not stop by itself", reason="canceled").end()
+            work.span.fail("cancelled; the work did not stop by itself", reason="canceled").end()
         return True
 
-    def abandon(self, task: asyncio.Task[Any]) -> None:
+    def abandon(self, task: asyncio.Task[Any] | None) -> None:
         """Stop the work that `task` does: nobody waits for it any more."""
         for work in list(self._work.values()):
-            if work.task is task:
+            if work.waiter is task:
                 work.stop("canceled")
 
     def stop(self, reason: str) -> None:
@@ -144,49 +105,91 @@ class Runner:
         for work in list(self._work.values()):
             work.stop(reason)
 
-    async def _within_limits(
-        self, message: Incoming, run: RunContext, span: AgentSpan, work: _Work, emit: Emit | None
-    ) -> Outcome:
+    async def _within_limits(self, work: Work, emit: Emit | None) -> Outcome:
         turn: AgentTurn | None = None
         slot: Slot | None = None
+        run, limits = work.run, self._spec.limits
         try:
-            if run.depth > self._spec.limits.depth:
-                raise LimitReached("depth", f"the query is {run.depth} calls deep (limit {self._spec.limits.depth})")
+            if run.depth > limits.depth:
+                raise LimitReached("depth", f"the query is {run.depth} calls deep (limit {limits.depth})")
             async with asyncio.timeout(_seconds_left(run)) as limit:
+                work.limit = limit
                 slot = await self._enter()
-                key = _session_key(message, run)
-                turn = AgentTurn(
-                    text=message.text,
-                    files=message.files,
-                    history=self._sessions.history(key),
+                work.turn = turn = AgentTurn(
+                    text=work.message.text,
+                    files=work.message.files,
+                    history=self._sessions.history(_session_key(work.message, run)),
                     run=run,
                     tracer=self._tracer,
                     tools=self._tools,
-                    limits=self._spec.limits,
+                    limits=limits,
                     peers=self._peers,
                     slot=slot,
                     emit=emit,
+                    ask=lambda question: self._ask(work, question),
                 )
                 answer = await answer_of(self._agent, turn)
-            self._sessions.add(key, message.text, answer.text)
-            return Outcome("completed", run, answer, turn.usage, streamed="".join(turn.streamed))
+            self._remember(work, answer.text)
+            return Outcome("completed", work.run, answer, turn.usage, streamed="".join(turn.streamed))
         except asyncio.CancelledError:
-            if work.reason is None:
+            if not work.stopped():
                 raise
-            if work.task is not None:
-                work.task.uncancel()
             state: State = "canceled" if work.reason == "canceled" else "failed"
             text = "cancelled" if state == "canceled" else f"the agent is ending ({work.reason})"
-            return Outcome(state, run, Answer(text), _used(turn), work.reason)
+            return Outcome(state, work.run, Answer(text), _used(turn), work.reason)
         except TimeoutError as error:
             if not limit.expired():
-                return _failed(run, turn, error)
-            return _failed(run, turn, LimitReached("duration", "the query took longer than it may (limit duration)"))
+                return _failed(work.run, turn, error)
+            over = LimitReached("duration", "the query took longer than it may (limit duration)")
+            return _failed(work.run, turn, over)
         except Exception as error:
-            return _failed(run, turn, error)
+            return _failed(work.run, turn, error)
         finally:
             if slot is not None:
                 slot.release()
+
+    async def _ask(self, work: Work, question: str) -> tuple[str, Sequence[File]]:
+        """Let the work rest until somebody answers; its limit of time rests too."""
+        self._remember(work, question)
+        if work.limit is not None:
+            work.limit.reschedule(None)
+        outcome = Outcome("input_required", work.run, Answer(question), _used(work.turn), task_id=work.key)
+        reply = await work.ask(outcome)
+        return reply.text, reply.files
+
+    def _go_on(self, work: Work, message: Incoming, run: RunContext, span: AgentSpan, emit: Emit | None) -> None:
+        if work.turn is not None:
+            work.turn.go_on(run, emit)
+        left = _seconds_left(run)
+        if work.limit is not None and left is not None:
+            work.limit.reschedule(asyncio.get_running_loop().time() + left)
+        work.go_on(message, run, span)
+
+    def _resting(self, task_id: str | None) -> Work | None:
+        work = self._work.get(task_id) if task_id else None
+        return work if work is not None and work.resting else None
+
+    def _forget(self, work: Work) -> None:
+        if self._work.get(work.key) is work:
+            del self._work[work.key]
+
+    def _remember(self, work: Work, said: str) -> None:
+        self._sessions.add(_session_key(work.message, work.run), work.message.text, said)
+
+    def _span(self, message: Incoming, run: RunContext, links: Sequence[Parent] = ()) -> AgentSpan:
+        return self._tracer.agent(
+            message=message.text,
+            session=message.context_id,
+            run=run,
+            task_id=message.task_id,
+            parent=extract(message.headers, message.metadata),
+            links=links,
+            attributes={
+                v.CALLER: message.claims.sub,
+                v.A2A_METHOD: message.method,
+                v.A2A_MESSAGE_ID: message.message_id,
+            },
+        )
 
     async def _enter(self) -> Slot:
         if self.gate.free:
@@ -214,26 +217,11 @@ class Runner:
         )
 
 
-@dataclass(slots=True)
-class _Work:
-    """Something under way that can be stopped."""
-
-    task: asyncio.Task[Any] | None
-    span: AgentSpan | None = None
-    reason: str | None = None
-    done: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def stop(self, reason: str) -> None:
-        if self.reason is None and self.task is not None:
-            self.reason = reason
-            self.task.cancel(reason)
-
-
 def _describe(span: AgentSpan, outcome: Outcome) -> None:
     span.answer(outcome.answer.text or None, state=outcome.state, usage=outcome.usage)
     if outcome.state == "canceled":
         span.event(v.EVENT_CANCEL)
-    if outcome.state != "completed":
+    if outcome.state in ("failed", "canceled"):
         span.fail(outcome.error or outcome.answer.text, reason=outcome.reason)
 
 

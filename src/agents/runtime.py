@@ -72,7 +72,7 @@ class Runtime:
         self.registration = Registration(spec, self.card, self.http, self.tokens)
         self.epochs = EpochFile(Path(spec.epoch_file))
         verifier = Verifier(spec.public_key, spec.home_id, self.epochs)
-        self.handler = AgentHandler(self.runner, MemoryTaskStore(), self.card)
+        self.handler = AgentHandler(self.runner, MemoryTaskStore(), self.card, on_disconnect=spec.on_disconnect)
         self.app: ASGIApp = build_app(self.handler, self.card, Door(spec, verifier, self.registration.grace))
         self.exporter = (
             Exporter(

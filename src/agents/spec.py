@@ -12,6 +12,10 @@ Kind = Literal["class", "declared", "run", "script", "command", "url"]
 #: Kinds that run no code of ours: they are not held to tokens and halts.
 FOREIGN: frozenset[Kind] = frozenset(["command", "url"])
 Content = Literal["full", "redacted", "off"]
+#: What becomes of the work when whoever asked goes away before the answer.
+OnDisconnect = Literal["continue", "cancel"]
+#: Where push notifications may go: to public addresses only, or anywhere.
+PushUrls = Literal["public", "any"]
 
 #: `callers` may hold these besides `job/agent` names.
 FRONT_DOOR = "front-door"
@@ -89,6 +93,8 @@ class AgentSpec:
     limits: Limits = field(default_factory=Limits)
     max_concurrent: int = 32
     queue: int = 256
+    on_disconnect: OnDisconnect = "continue"
+    push_urls: PushUrls = "public"
     tracing: bool = True
     content: Content = "full"
     log_level: str = "info"

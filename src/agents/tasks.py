@@ -1,4 +1,4 @@
-"""The A2A tasks of one agent, in memory: each belongs to one subject, finished ones expire."""
+"""The A2A tasks of one agent, in memory: each belongs to one subject, finished ones expire, waiting ones time out."""
 
 from __future__ import annotations
 
@@ -18,23 +18,41 @@ FINISHED = frozenset(
         TaskState.TASK_STATE_REJECTED,
     ]
 )
+#: States in which a task waits for somebody outside.
+PARKED = frozenset([TaskState.TASK_STATE_INPUT_REQUIRED, TaskState.TASK_STATE_AUTH_REQUIRED])
 
 
 class MemoryTaskStore(TaskStore):
-    """Tasks by owner. A finished one is kept `ttl` seconds, and at most `finished` of them.
+    """Tasks by owner. A finished one is kept `ttl` seconds, at most `finished` of them and `room` bytes of them.
+
+    Tasks that wait for an answer may do so `patience` seconds, at most `parked` of them: `overdue()` names the others,
+    and whoever set `on_parked`, called when one begins to wait, sees to their end. `on_gone` hears of forgotten tasks.
 
     The task that is saved is kept as it is and its readers get copies: its writer is the SDK's task manager,
     which changes one object in place, so a copy at every event would only cost time.
     """
 
     def __init__(
-        self, *, ttl: float = 600.0, finished: int = 1000, clock: Callable[[], float] = time.monotonic
+        self,
+        *,
+        ttl: float = 600.0,
+        finished: int = 1000,
+        room: int = 128 << 20,
+        patience: float = 3600.0,
+        parked: int = 1000,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.on_parked: Callable[[], None] = _ignore
+        self.on_gone: Callable[[str], None] = _ignore
         self._ttl = ttl
         self._limit = finished
+        self._room = room
+        self._patience = patience
+        self._parked_limit = parked
         self._clock = clock
         self._tasks: dict[str, tuple[str, Task]] = {}
-        self._finished: OrderedDict[str, float] = OrderedDict()
+        self._finished: OrderedDict[str, tuple[float, int]] = OrderedDict()
+        self._parked: OrderedDict[str, float] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -43,8 +61,18 @@ class MemoryTaskStore(TaskStore):
         """Keep the task under its caller's name; an existing one keeps its owner."""
         owner = self._tasks[task.id][0] if task.id in self._tasks else context.user.user_name
         self._tasks[task.id] = (owner, task)
-        if task.status.state in FINISHED:
-            self._finished.setdefault(task.id, self._clock())
+        state = task.status.state
+        if state in PARKED:
+            if task.id not in self._parked:
+                self._parked[task.id] = self._clock()
+                self.on_parked()
+            return
+        self._parked.pop(task.id, None)
+        if state in FINISHED:
+            if task.id not in self._finished:
+                size = task.ByteSize()
+                self._finished[task.id] = self._clock(), size
+                self._room -= size
             self._expire()
 
     async def get(self, task_id: str, context: ServerCallContext) -> Task | None:
@@ -56,8 +84,24 @@ class MemoryTaskStore(TaskStore):
     async def delete(self, task_id: str, context: ServerCallContext) -> None:
         """Forget the task, if it is this caller's."""
         if task_id in self._tasks and _may_see(context, self._tasks[task_id][0]):
-            del self._tasks[task_id]
-            self._finished.pop(task_id, None)
+            self._parked.pop(task_id, None)
+            self._forget(task_id)
+
+    def overdue(self) -> list[str]:
+        """Tasks that have waited too long, or are too many, the oldest first; each is named once."""
+        oldest, found = self._clock() - self._patience, []
+        while self._parked:
+            task_id, since = next(iter(self._parked.items()))
+            if since > oldest and len(self._parked) <= self._parked_limit:
+                break
+            del self._parked[task_id]
+            found.append(task_id)
+        return found
+
+    def next_due(self) -> float | None:
+        """Seconds until the next task has waited too long; None when none waits."""
+        first = next(iter(self._parked.values()), None)
+        return None if first is None else max(0.0, first + self._patience - self._clock())
 
     async def list(self, params: ListTasksRequest, context: ServerCallContext) -> ListTasksResponse:
         """This caller's tasks, filtered and paged as A2A says."""
@@ -71,11 +115,19 @@ class MemoryTaskStore(TaskStore):
     def _expire(self) -> None:
         oldest = self._clock() - self._ttl
         while self._finished:
-            task_id, since = next(iter(self._finished.items()))
-            if since > oldest and len(self._finished) <= self._limit:
+            task_id, (since, _) = next(iter(self._finished.items()))
+            if since > oldest and len(self._finished) <= self._limit and (self._room >= 0 or len(self._finished) == 1):
                 return
-            self._finished.popitem(last=False)
-            self._tasks.pop(task_id, None)
+            self._forget(task_id)
+
+    def _forget(self, task_id: str) -> None:
+        self._tasks.pop(task_id, None)
+        _, size = self._finished.pop(task_id, (0.0, 0))
+        self._room += size
+        self.on_gone(task_id)
+
+
+def _ignore(*_: object) -> None: ...
 
 
 def _may_see(context: ServerCallContext, owner: str) -> bool:

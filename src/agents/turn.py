@@ -9,11 +9,13 @@ from teamwright.agents.budget import PeerBudget
 from teamwright.agents.gate import Slot
 from teamwright.agents.peers import Peers
 from teamwright.backends.api import File, Limits, Message, Peer, PeerAnswer, Tool, Usage
-from teamwright.errors import LimitReached
+from teamwright.errors import LimitReached, TeamwrightError
 from teamwright.tracing.runs import RunContext
 from teamwright.tracing.tracer import Tracer
 
 Emit = Callable[[str], Awaitable[None]]
+#: Asks whoever sent the message; the text and files that they answer with.
+Ask = Callable[[str], Awaitable[tuple[str, Sequence[File]]]]
 
 
 class AgentTurn:
@@ -32,6 +34,7 @@ class AgentTurn:
         peers: Peers,
         slot: Slot,
         emit: Emit | None,
+        ask: Ask | None = None,
     ) -> None:
         self.text = text
         self.files = tuple(files)
@@ -45,6 +48,7 @@ class AgentTurn:
         self._peers = peers
         self._slot = slot
         self._emit = emit
+        self._ask = ask
         self.streamed: list[str] = []
 
     @property
@@ -70,6 +74,23 @@ class AgentTurn:
     async def ask_peer(self, agent: str, message: str, *, files: Sequence[File] = ()) -> PeerAnswer:
         """Ask another agent. Raises PeerError or LimitReached."""
         return await self._peers.ask(self, agent, message, files)
+
+    async def ask_user(self, question: str) -> str:
+        """Ask whoever sent the message and wait for the answer; its files join `files`."""
+        if self._ask is None:
+            raise TeamwrightError("there is nobody to ask")
+        async with self.waiting():
+            text, files = await self._ask(question)
+        self.files += tuple(files)
+        return text
+
+    def go_on(self, run: RunContext, emit: Emit | None) -> None:
+        """A follow-up has come: what happens from now on belongs to its run."""
+        self.run = run
+        self.usage = Usage()
+        self.budget = PeerBudget(run.peer_calls_left)
+        self.streamed.clear()
+        self._emit = emit
 
     def count(self, usage: Usage) -> None:
         """Add to what this turn used. Raises LimitReached when that passes a limit."""

@@ -149,6 +149,13 @@ class Turn(Protocol):
     async def ask_peer(self, agent: str, message: str, *, files: Sequence[File] = ()) -> PeerAnswer:
         """Ask another agent. Raises PeerError or LimitReached."""
 
+    async def ask_user(self, question: str) -> str:
+        """Ask whoever sent the message and wait for the answer; its files join `files`.
+
+        The task rests in `input-required` until then, which may be long: other work goes on. Nobody answering in
+        time cancels the turn.
+        """
+
     def count(self, usage: Usage) -> None:
         """Add to what this turn used; raises LimitReached when a limit is passed."""
 

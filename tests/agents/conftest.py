@@ -191,6 +191,7 @@ def _span(span: Any, resource: Any) -> Span:
         message=span.status.message,
         attributes=attributes,
         events=[event.name for event in span.events],
+        links=[(link.trace_id.hex(), link.span_id.hex()) for link in span.links],
         agent=next(_value(item.value) for item in resource if item.key == "service.name"),
     )
 
