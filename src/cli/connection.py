@@ -37,6 +37,7 @@ def connected(
             yield client
     except KeyboardInterrupt:
         with undisturbed():
+            launch.hang_up()
             _see_off(call)
         raise
 

@@ -24,6 +24,9 @@ from teamwright.settings import TOKEN, allowed_environment
 #: Seconds for a new guard to listen, and for one that leaves to be gone.
 _LISTENS, _LEAVES = 15.0, 40.0
 _UNUSABLE, _ALREADY_GUARDED, _PORT_TAKEN = 10, 11, 12
+#: Our ends of the lifelines of guards that this process has started. Kept here, because an interrupt may come where
+#: nobody else holds them, and then a traceback keeps them open: the guard would not learn that we are gone.
+_lifelines: set[socket.socket] = set()
 _GUARD = Path(__file__).resolve().parent.parent / "host" / "guard.py"
 
 
@@ -51,6 +54,12 @@ def connect(
         if (client := _spawn(home, port, environ, stay=stay, host=host)) is not None:
             return client
     raise EngineUnavailable(f"no engine of {home.path} comes up", status=503, hint=f"see {home.guard_log}")
+
+
+def hang_up() -> None:
+    """The command was interrupted, wherever it was: guards it has started leave again, unless they have jobs by now."""
+    while _lifelines:
+        _lifelines.pop().close()
 
 
 def sweep(home: Home) -> int:
@@ -96,6 +105,7 @@ def _join(home: Home, found: EngineFile, environ: Mapping[str, str], *, start: b
 def _spawn(home: Home, port: int | None, environ: Mapping[str, str], *, stay: bool, host: bool) -> Client | None:
     """A client of a new engine; None when somebody else's is just coming up."""
     ours, theirs = socket.socketpair()
+    _lifelines.add(ours)
     order = {
         "home": str(home.path),
         "home_id": home.id,
@@ -108,24 +118,19 @@ def _spawn(home: Home, port: int | None, environ: Mapping[str, str], *, stay: bo
         "fingerprint": fingerprint(),
         "lifeline": theirs.fileno(),
     }
-    try:
-        with theirs:
-            process = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(_GUARD), json.dumps(order)],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                env=allowed_environment(environ),
-                start_new_session=True,
-            )
-        answer = _first_line(ours)
-    except BaseException:
-        # Interrupted. The traceback would keep the socket open, and the guard would not learn that we are gone.
-        ours.close()
-        raise
+    with theirs:
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(_GUARD), json.dumps(order)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            pass_fds=[theirs.fileno()],
+            env=allowed_environment(environ),
+            start_new_session=True,
+        )
+    answer = _first_line(ours)
     if answer is None:
-        ours.close()
+        _drop(ours)
         raise EngineUnavailable(f"the guard of {home.path} did not come up", status=503, hint=f"see {home.guard_log}")
     if answer.get("ok") is True:
         # It is meant to outlive us: nobody waits for it.
@@ -135,7 +140,7 @@ def _spawn(home: Home, port: int | None, environ: Mapping[str, str], *, stay: bo
         start = started.guard_start if started else None
         url = str(answer["url"])
         return Client(url, _token(home, url, environ), closed=_lifeline(ours), gone=lambda: wait_gone(pid, start))
-    ours.close()
+    _drop(ours)
     process.wait()
     message, code = str(answer.get("error")), answer.get("exit")
     if code == _ALREADY_GUARDED:
@@ -151,9 +156,14 @@ def _lifeline(ours: socket.socket) -> Callable[[bool], None]:
         with suppress(OSError):
             if well:
                 ours.sendall(b"ok")
-        ours.close()
+        _drop(ours)
 
     return closed
+
+
+def _drop(ours: socket.socket) -> None:
+    _lifelines.discard(ours)
+    ours.close()
 
 
 def _first_line(ours: socket.socket) -> dict[str, object] | None:
