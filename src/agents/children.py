@@ -88,12 +88,9 @@ class Child:
         return self.ended.result() if self.ended.done() else -signal.SIGKILL
 
     async def _kill_all(self) -> None:
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + _GIVE_UP
-        while (
-            await asyncio.to_thread(kill_family, self.pid, self._token, not self.ended.done())
-            and loop.time() < deadline
-        ):
+        for _ in range(_ROUNDS):
+            if not await asyncio.to_thread(kill_family, self.pid, self._token, not self.ended.done()):
+                return
             await asyncio.sleep(_PAUSE)
 
     def _gone(self) -> None:

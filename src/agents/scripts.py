@@ -10,18 +10,16 @@ import asyncio
 import codecs
 import logging
 import os
-import shutil
 import subprocess
-import sys
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import AsyncIterator, Mapping
 from typing import IO, Any, ClassVar
 
 from teamwright.agents.children import Child
+from teamwright.agents.programs import script_label, script_words
 from teamwright.agents.spec import AgentSpec
 from teamwright.backends.api import Answer, BackendConfig, Turn
-from teamwright.errors import CodeError, UserError
+from teamwright.errors import CodeError
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +32,6 @@ _TERMINATE = 0.08
 _REST = 1.0
 _LAST_LINES = 5
 _LINE, _CHUNK = 1000, 65_536
-_PYTHONS = frozenset(["python", "python3"])
 
 
 class ScriptCode:
@@ -99,41 +96,6 @@ class ScriptCode:
             said = "\n".join(errors)
             raise CodeError(f"{self._label} {how}" + (f": {said}" if said else ""), reason="exit_code")
         return Answer(output.text)
-
-
-def script_words(words: Sequence[str], python: str | None, folder: str, path: str | None) -> list[str]:
-    """The command line, its program found: on `path`, or from `folder` where it holds a slash. Raises UserError."""
-    first, *rest = words
-    if python is not None:
-        # `python:` stands for the interpreter that the list names, or goes before a script that names none.
-        found = [python, *rest] if first in _PYTHONS else [python, first, *rest]
-        program = find_program(python, folder, path)
-    else:
-        found = [first, *rest]
-        program = find_program(first, folder, path) or (sys.executable if first in _PYTHONS else None)
-    if program is None:
-        file = Path(folder, found[0])
-        hint = f"write [python, {found[0]}]" if found[0].endswith(".py") and file.is_file() else None
-        raise UserError(f"script: {found[0]} is not there, or can't be run", hint=hint)
-    if found[0] == python or first in _PYTHONS:
-        script = next((word for word in found[1:] if not word.startswith("-")), None)
-        if script is not None and script.endswith(".py") and not Path(folder, script).is_file():
-            raise UserError(f"script: no file {Path(folder, script)}")
-    return [program, *found[1:]]
-
-
-def find_program(name: str, folder: str, path: str | None) -> str | None:
-    """Where the program `name` is: from `folder` when it holds a slash, else there itself or on `path`; or None."""
-    if "/" in name:
-        # Not resolved: a venv's python is a link, and knows its venv by where the link stands.
-        return shutil.which(os.path.normpath(os.path.join(folder, Path(name).expanduser())))  # noqa: PTH118
-    return shutil.which(name, path=path)
-
-
-def script_label(words: Sequence[str]) -> str:
-    """What a script is called in messages: the file rather than the interpreter."""
-    named = [word for word in words if not word.startswith("-")]
-    return Path(named[1] if len(named) > 1 and named[0] in _PYTHONS else words[0]).name
 
 
 def _variables(turn: Turn) -> Mapping[str, str]:

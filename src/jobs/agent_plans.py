@@ -9,18 +9,21 @@ from typing import Any, cast
 
 from pydantic import ValidationError
 
+from teamwright.agents.spec import FOREIGN, Kind
 from teamwright.backends.api import Limits
 from teamwright.backends.catalog import CATALOG, BackendInfo
 from teamwright.backends.loader import BUILT_IN
 from teamwright.errors import Problem
 from teamwright.host.api import RestartPolicy
+from teamwright.jobs import own_code
 from teamwright.jobs.backend_choice import DEFAULT, choose, install_command, installed
 from teamwright.jobs.merging import KINDS, environments, kinds_of, merge
 from teamwright.jobs.modules import Fault, check_class, check_function, inspect_module
 from teamwright.jobs.names import looks_secret, suggestion
+from teamwright.jobs.own_code import OWN_INTERPRETER, credential
 from teamwright.jobs.plan import AgentPlan, SecretSource
 from teamwright.jobs.schema import JobFile
-from teamwright.jobs.schema_agent import AgentEntry, LimitKeys, PromptFile
+from teamwright.jobs.schema_agent import AgentEntry, Auth, LimitKeys, PromptFile
 from teamwright.jobs.secrets import Vault
 from teamwright.jobs.source import KeyPath, Source
 from teamwright.jobs.validation import check_part
@@ -90,20 +93,28 @@ class AgentResolver:
 
     def _draft(self, index: int, entry: AgentEntry, raw: Mapping[str, Any], path: KeyPath) -> AgentDraft:
         kind = self._kind(entry, raw, path)
-        backend = self._backend(entry, raw, path)
+        thinks = kind in ("class", "declared")
+        backend = self._backend(entry, raw, path) if thinks else CATALOG[DEFAULT]
         self._check_code(entry, path)
+        self._check_own_code(kind, entry, raw, path)
         environment, secrets, sources = self._variables(entry, raw, backend, path)
         plan = AgentPlan(
             id=entry.id,
-            kind="class" if kind == "class" else "declared",
+            kind=kind,
             level=0,
-            backend=backend.name,
+            backend=backend.name if thinks else kind,
             name=entry.name or "",
             description=entry.description or "",
             version=entry.version or "1.0.0",
             group=entry.group,
             module=entry.module,
             type=entry.type,
+            run=entry.run if kind == "run" else None,
+            script=tuple(entry.script or ()) if kind == "script" else (),
+            command=tuple(entry.command or ()) if kind == "command" else (),
+            python=entry.python if kind in OWN_INTERPRETER else None,
+            url=entry.url if kind == "url" else None,
+            auth=credential(entry) if kind in FOREIGN else None,
             config=dict(entry.config.model_extra or {}),
             backend_options=entry.backend_options,
             model=entry.model,
@@ -147,14 +158,14 @@ class AgentResolver:
             elif port is not None:
                 first[port] = draft
 
-    def _kind(self, entry: AgentEntry, raw: Mapping[str, Any], path: KeyPath) -> str:
+    def _kind(self, entry: AgentEntry, raw: Mapping[str, Any], path: KeyPath) -> Kind:
         kinds = kinds_of(merge(self._defaults, raw))
         if len(kinds) > 1:
             keys = [key for kind in kinds for key in KINDS[kind] if getattr(entry, key) is not None]
             self._findings.report((*path, keys[-1]), f"an agent is of one kind, this one has {', '.join(keys)}")
         if entry.type is not None and entry.module is None:
             self._findings.report((*path, "type"), "type needs module: the module that the class is in")
-        if entry.python is not None and not {"run", "script"} & set(kinds):
+        if raw.get("python") is not None and not set(OWN_INTERPRETER) & set(kinds):
             self._findings.report((*path, "python"), "python belongs to run: or script:")
         own_config = raw.get("config") if isinstance(raw.get("config"), Mapping) else None
         for key in (own_config or {}) if "class" not in kinds else ():
@@ -165,7 +176,7 @@ class AgentResolver:
             if (server.command is None) == (server.url is None):
                 place = self._origin(path[1], "mcp_servers", name)
                 self._findings.report(place, "an MCP server has either a command or a url")
-        return kinds[0] if kinds else "declared"
+        return cast(Kind, kinds[0] if kinds else "declared")
 
     def _backend(self, entry: AgentEntry, raw: Mapping[str, Any], path: KeyPath) -> BackendInfo:
         info, message, hint = choose(
@@ -196,6 +207,13 @@ class AgentResolver:
             self._findings.fault(self._origin(path[1], "module"), inspect_module(entry.module, self._roots)[1])
         for number, tool in enumerate(entry.tools):
             self._findings.fault(self._origin(path[1], "tools", number), check_function(tool, self._roots))
+
+    def _check_own_code(self, kind: Kind, entry: AgentEntry, raw: Mapping[str, Any], path: KeyPath) -> None:
+        """The user's own code and other people's agents: whether it is there, and keys that do nothing for it."""
+        for key, fault in own_code.faults(kind, entry, str(self._folder), self._roots, self._vault.get("PATH")):
+            self._findings.fault(self._origin(path[1], key), fault)
+        for key in own_code.idle_keys(kind, raw):
+            self._findings.warn((*path, key), f"does nothing for a {kind}: agent")
 
     def _prompt(self, entry: AgentEntry, path: KeyPath) -> str:
         if not isinstance(entry.prompt, PromptFile):
@@ -231,9 +249,14 @@ class AgentResolver:
             environment.update(values)
             places.update({name: (*where, name) for name in values})
         optional = [name for name in backend.variables if name not in environment]
-        secrets, sources, missing = self._vault.collect(entry.env, optional)
+        wanted = list(entry.env)
+        keys: list[KeyPath] = [("env", number) for number in range(len(wanted))]
+        if isinstance(entry.auth, Auth) and entry.auth.variable not in wanted:
+            wanted.append(entry.auth.variable)
+            keys.append(("auth", "variable"))
+        secrets, sources, missing = self._vault.collect(wanted, optional)
         for name in missing:
-            place = self._origin(path[1], "env", entry.env.index(name))
+            place = self._origin(path[1], *keys[wanted.index(name)])
             self._findings.report(place, f"the variable {name} is not set", f"export {name}=…, or write it into .env")
         for name in [name for name in environment if name in secrets]:
             del environment[name]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from teamwright.agents.spec import FRONT_DOOR, AgentSpec, PeerSpec
 from teamwright.home import Home
 from teamwright.host.api import LaunchOrder, PortRequest
+from teamwright.jobs.own_code import interpreter
 from teamwright.jobs.plan import AgentPlan, Plan
 
 #: Makes the bearer tokens of one agent, by audience: `engine`, and `job/agent` for each callee.
@@ -79,6 +80,10 @@ def _order(
         search_path=plan.search_path,
         module=agent.module,
         type=agent.type,
+        run=agent.run,
+        script=agent.script,
+        command=agent.command,
+        python=interpreter(agent.python, plan.folder),
         config=agent.config,
         name=agent.name,
         description=agent.description,

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from teamwright.agents.spec import Content, Kind
+from teamwright.agents.spec import FOREIGN, Content, Kind
 from teamwright.backends.api import Limits
 from teamwright.host.api import HealthCheck, RestartPolicy
 
@@ -28,8 +28,25 @@ class SecretSource:
 
 
 @dataclass(frozen=True, slots=True)
+class Credential:
+    """What a foreign agent is shown: the header, and the variable (a secret) with its value; `scheme` goes before."""
+
+    variable: str
+    header: str = "authorization"
+    scheme: str = "Bearer"
+
+    def headers(self, secrets: Mapping[str, str]) -> dict[str, str]:
+        """The header with its value; empty when the secret isn't there."""
+        value = secrets.get(self.variable)
+        return {self.header.lower(): f"{self.scheme} {value}".strip()} if value else {}
+
+
+@dataclass(frozen=True, slots=True)
 class AgentPlan:
-    """One agent of a plan. `level` counts from 0 (started first); `callees` and `callers` are agent ids."""
+    """One agent of a plan. `level` counts from 0 (started first); `callees` and `callers` are agent ids.
+
+    `run`, `script`, `command` and `url` are the user's own code and other people's agents; `python` as it was written.
+    """
 
     id: str
     kind: Kind
@@ -41,6 +58,12 @@ class AgentPlan:
     group: str | None = None
     module: str | None = None
     type: str | None = None
+    run: str | None = None
+    script: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    python: str | None = None
+    url: str | None = None
+    auth: Credential | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
     backend_options: Mapping[str, Any] = field(default_factory=dict)
     model: str | None = None
@@ -61,6 +84,16 @@ class AgentPlan:
     threads: bool = False
     memory: int | None = None
     cpu: float | None = None
+
+    @property
+    def foreign(self) -> bool:
+        """Whether it runs no code of ours, and can't be held to tokens and halts."""
+        return self.kind in FOREIGN
+
+    @property
+    def started(self) -> bool:
+        """Whether it has a process of ours; a `url:` agent is only joined."""
+        return self.kind != "url"
 
 
 @dataclass(frozen=True, slots=True)

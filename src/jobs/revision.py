@@ -6,10 +6,11 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from teamwright.backends.catalog import CATALOG
 from teamwright.jobs.modules import closure, find
-from teamwright.jobs.plan import Plan
+from teamwright.jobs.plan import AgentPlan, Plan
 
 #: What may differ between two machines or shells without making it another job.
 _NOT_HASHED = ("file", "folder", "search_path", "warnings", "revision")
@@ -26,15 +27,34 @@ def revision_of(plan: Plan) -> str:
         del data[key]
     for agent in data["agents"]:
         agent["secrets"] = [secret["name"] for secret in agent["secrets"]]
-    modules = {module for agent in plan.agents for module in _modules(agent.module, agent.tools)}
-    data["code"] = _code(modules, plan.search_path)
-    data["packages"] = _packages(agent.backend for agent in plan.agents)
+    modules = {module for agent in plan.agents for module in _modules(agent)}
+    data["code"] = {**_code(modules, plan.search_path), **_programs(plan)}
+    data["packages"] = _packages(agent.backend for agent in plan.agents if agent.kind in ("class", "declared"))
     text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _modules(module: str | None, tools: Iterable[str]) -> set[str]:
-    return {*([module] if module else []), *(tool.partition(":")[0] for tool in tools)}
+def _modules(agent: AgentPlan) -> set[str]:
+    references = [*agent.tools, *([agent.run] if agent.run else [])]
+    return {*([agent.module] if agent.module else []), *(text.partition(":")[0] for text in references)}
+
+
+def _programs(plan: Plan) -> dict[str, str]:
+    """The files in the job's folder that scripts and commands name."""
+    words = {word for agent in plan.agents for word in (*agent.script, *agent.command)}
+    files = {word: Path(plan.folder, word) for word in sorted(words)}
+    return {
+        word: hashlib.sha256(file.read_bytes()).hexdigest()
+        for word, file in files.items()
+        if _is_file(file) and file.is_relative_to(plan.folder)
+    }
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a word may be longer than any name of a file
+        return False
 
 
 def _code(modules: Iterable[str], roots: Sequence[str]) -> dict[str, str]:

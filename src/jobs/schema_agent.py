@@ -166,6 +166,17 @@ class Config(BaseModel):
     port: Port | None = None
 
 
+class Auth(Strict):
+    """What a `command:` or `url:` agent is shown: the value of a variable, in a header."""
+
+    variable: Variable
+    header: Text = "Authorization"
+
+
+def _auth_form(value: Any) -> str:
+    return "<variable>" if isinstance(value, dict) else "<word>"
+
+
 def _prompt_form(value: Any) -> str:
     return "<file>" if isinstance(value, dict) else "<text>"
 
@@ -197,7 +208,13 @@ class AgentKeys(Strict):
     tools: list[Reference] = []
     mcp_servers: dict[str, McpServer] = {}
     output_schema: dict[str, Any] | None = None
-    auth: Literal["key", "login"] | None = None
+    auth: (
+        Annotated[
+            Annotated[Literal["key", "login"], Tag("<word>")] | Annotated[Auth, Tag("<variable>")],
+            Discriminator(_auth_form),
+        ]
+        | None
+    ) = None
     env: list[Variable] = []
     environment: Environment = {}
     deployment: AgentDeployment = AgentDeployment()

@@ -17,9 +17,7 @@ REFUSED = {
     "agent.approve": "[x]",
     "agent.limits.cost_usd": "0.5",
     "agent.deployment.target": "remote",
-    "agent.run": '"os.path:join"',
-    "agent.script": "[python, x.py]",
-    "agent.command": "[node, server.js]",
+    "agent.command": "[cat, server.js]",
     "agent.url": '"http://localhost:1"',
     "watch": "{cost: 3}",
 }
