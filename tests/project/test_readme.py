@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -33,13 +34,11 @@ def test_links_lead_somewhere(root: Path) -> None:
 
 @pytest.mark.timeout(300)
 def test_fresh_clone(root: Path, uv_environment: dict[str, str], tmp_path: Path) -> None:
-    """Both commands in a copy of what git tracks, in a clean environment (with uv's cache and mirror settings)."""
+    """Both commands in a copy of the project's files, in a clean environment (with uv's cache and mirror settings)."""
     clone = tmp_path / "clone"
-    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=root, capture_output=True, text=True, check=True).stdout
-    for name in filter(None, tracked.split("\0")):
+    for name in project_files(root):
         (clone / name).parent.mkdir(parents=True, exist_ok=True)
-        if (root / name).exists():
-            shutil.copy2(root / name, clone / name, follow_symlinks=False)
+        shutil.copy2(root / name, clone / name, follow_symlinks=False)
 
     def run(command: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -58,3 +57,16 @@ def test_fresh_clone(root: Path, uv_environment: dict[str, str], tmp_path: Path)
     assert stopped.returncode == 0, stopped.stderr
     collected = run(f"{COMMANDS[1]} --collect-only -q")
     assert collected.returncode == 0, collected.stdout + collected.stderr
+
+
+def project_files(root: Path) -> list[str]:
+    """What a clone would hold, with what has not been committed yet; without git, all but what tools have made."""
+    listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(listing, cwd=root, capture_output=True, text=True)
+    if listed.returncode == 0 and listed.stdout:
+        return [name for name in set(listed.stdout.split("\0")) if name and os.path.lexists(root / name)]
+    made = {".venv", "logs", "dist", "build", "__pycache__", "uv.lock"}
+    found = [path.relative_to(root) for path in root.rglob("*") if path.is_file()]
+    return [
+        str(path) for path in found if not made & set(path.parts) and not path.parts[0].endswith(("_cache", "-info"))
+    ]
