@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from teamwright.agents.spec import PeerSpec
-from teamwright.backends.api import Tool, Turn
+from teamwright.backends.api import File, PeerAnswer, Tool, Turn
 from teamwright.errors import ToolError
 
 QUERY_AGENT = "query_agent"
@@ -27,6 +27,11 @@ def peer_tools(peers: Sequence[PeerSpec]) -> list[Tool]:
                 "properties": {
                     "agent": {"type": "string", "enum": ids, "description": "whom to ask"},
                     "message": {"type": "string", "description": "the question or task, complete in itself"},
+                    "files": {
+                        "type": "array",
+                        "items": {"type": "string"},
+                        "description": "names of files that came with the message and go along",
+                    },
                 },
                 "required": ["agent", "message"],
                 "additionalProperties": False,
@@ -44,11 +49,23 @@ def peer_tools(peers: Sequence[PeerSpec]) -> list[Tool]:
     ]
 
 
-async def _query_agent(arguments: Mapping[str, Any], turn: Turn) -> str:
+async def _query_agent(arguments: Mapping[str, Any], turn: Turn) -> PeerAnswer:
     agent, message = arguments.get("agent"), arguments.get("message")
     if not isinstance(agent, str) or not isinstance(message, str) or not message.strip():
         raise ToolError("wrong arguments: query_agent takes `agent` and `message`, both text")
-    return (await turn.ask_peer(agent, message)).text
+    return await turn.ask_peer(agent, message, files=_chosen(arguments.get("files"), turn.files))
+
+
+def _chosen(names: Any, files: Sequence[File]) -> list[File]:
+    """The files of the message that go along. Raises ToolError for a name that isn't among them."""
+    if not names:
+        return []
+    there = {file.name: file for file in files}
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ToolError("wrong arguments: `files` is a list of names")
+    if missing := [name for name in names if name not in there]:
+        raise ToolError(f"no file {', '.join(missing)} came with the message; there are {', '.join(there) or 'none'}")
+    return [there[name] for name in names]
 
 
 async def _list_peers(arguments: Mapping[str, Any], turn: Turn) -> list[dict[str, Any]]:

@@ -1,38 +1,32 @@
 """The offline backend: rules instead of a model. No key, no network, the same answer every time.
 
-It asks the peers and calls the tools whose descriptions share words with the question, all at once, and puts
-together what they said. Its answers begin with `[offline, no model]`.
+It calls the tools and asks the peers whose descriptions share words with the question: all at once, but those that
+need what others find after these. It takes arguments from the text, and puts together what was said, naming the
+sources. Its answers begin with `[offline, no model]`.
 """
 
 from __future__ import annotations
 
 import itertools
-import re
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from teamwright.backends import loop
-from teamwright.backends.api import Answer, BackendConfig, Peer, Tool, Turn, Usage
+from teamwright.backends.api import Answer, BackendConfig, Message, Turn, Usage
 from teamwright.backends.loop import Entry, Reply, Results, ToolCall, ToolResult
+from teamwright.backends.rules import answer as answers
+from teamwright.backends.rules.answer import MARK, Heard
+from teamwright.backends.rules.arguments import fill
+from teamwright.backends.rules.choice import Choice, choose, wants_list
+from teamwright.backends.rules.words import words
 
-MARK = "[offline, no model]"
+__all__ = ["MARK", "MODEL", "OfflineBackend", "create"]
+
 MODEL = "offline"
 
 _QUERY_AGENT = "query_agent"
-_MOST_PEERS = 8
-_MOST_TOOLS = 4
-_WORD = re.compile(r"[a-z0-9][a-z0-9_+#]*")
-_QUOTED = re.compile(r"\"([^\"]+)\"|'([^']+)'|`([^`]+)`")
-_NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
-_COMMON = frozenset(
-    _WORD.findall(
-        "a about agent agents all also am an and answer answers any are as ask at be been but by can could do does for "
-        "from get give had has have he help her him his how i if in into is it its just let make may me more most my "
-        "need new no not of on one only or other our out over please question questions say says she should so some "
-        "such tell than that the their them then there these they this those to too up us use used user using very "
-        "want was we were what when where which who why will with would you your"
-    )
-)
+_LIST_PEERS = "list_peers"
 
 
 class OfflineBackend:
@@ -41,7 +35,7 @@ class OfflineBackend:
     name: ClassVar[str] = "offline"
 
     def __init__(self) -> None:
-        self._config: BackendConfig | None = None
+        self._config = BackendConfig("", "", None, {}, {}, ".")
 
     async def open(self, config: BackendConfig) -> None:
         self._config = config
@@ -50,140 +44,135 @@ class OfflineBackend:
         """Nothing is open."""
 
     async def run(self, turn: Turn) -> Answer:
-        """One round of peers and tools, then the answer."""
-        ids = itertools.count(1)
+        """Rounds of tools and peers, each with all that need nothing more, then the answer."""
         config = self._config
-        prompt, agent = (config.prompt, config.agent) if config else ("", "")
-        about_self = f"{agent} {config.description} {prompt}" if config else ""
+        thought = _Thought(turn, config)
 
         async def step(entries: Sequence[Entry]) -> Reply:
-            peers = await turn.peers() if any(tool.name == _QUERY_AGENT for tool in turn.tools) else ()
+            messages = loop.to_messages(entries)
             with turn.tracer.model_call(
-                model=MODEL, provider=MODEL, messages=loop.to_messages(entries), system=prompt or None
+                model=MODEL, provider=MODEL, messages=messages, system=config.prompt or None
             ) as span:
-                done = [result for entry in entries if isinstance(entry, Results) for result in entry.results]
-                calls = () if done else _choose(turn, peers, about_self, ids)
-                text = "" if calls else _compose(turn, agent, done)
-                read = sum(len(_words(str(message))) for message in loop.to_messages(entries))
-                written = len(_words(text)) + sum(len(_words(str(call.arguments))) for call in calls)
+                calls, text = await thought.next(entries)
+                read = sum(len(words(str(message))) for message in messages)
+                written = len(words(text)) + sum(len(words(str(call.arguments))) for call in calls)
                 span.answer(
                     loop.reply_message(text, calls), finish_reason="tool_call" if calls else "stop", model=MODEL
                 )
                 span.usage(input_tokens=read, output_tokens=written, cost_usd=0.0, estimated=True)
-                return Reply(text, calls, Usage(input_tokens=read, output_tokens=written, estimated=True))
+            if not calls and config.output_schema is None:
+                for piece in text.splitlines(keepends=True):
+                    await turn.stream(piece)
+            return Reply(text, calls, Usage(input_tokens=read, output_tokens=written, estimated=True))
 
-        return await loop.run(turn, step)
-
-
-def _choose(turn: Turn, peers: Sequence[Peer], about_self: str, ids: Iterable[int]) -> tuple[ToolCall, ...]:
-    question = _keywords(turn.text)
-    calls: list[tuple[str, Mapping[str, Any]]] = []
-    for tool in _matching_tools(turn.tools, question):
-        arguments = _fill(tool, turn.text)
-        if arguments is not None:
-            calls.append((tool.name, arguments))
-    asked = _matching_peers(peers, question, about_self, first=turn.run.depth == 0, tools=bool(calls))
-    calls += [(_QUERY_AGENT, {"agent": peer.id, "message": turn.text}) for peer in asked]
-    return tuple(
-        ToolCall(f"call_{number}", name, arguments) for (name, arguments), number in zip(calls, ids, strict=False)
-    )
+        return await loop.run(turn, step, output_schema=config.output_schema)
 
 
-def _matching_tools(tools: Sequence[Tool], question: frozenset[str]) -> list[Tool]:
-    own = [tool for tool in tools if tool.source in ("local", "mcp")]
-    scores = {tool.name: len(question & _keywords(tool.name, tool.description, *tool.tags)) for tool in own}
-    found = [tool for tool in own if scores[tool.name]]
-    return sorted(found, key=lambda tool: (-scores[tool.name], tool.name))[:_MOST_TOOLS]
+class _Thought:
+    """What one turn is about: its choices, and how far they are."""
+
+    def __init__(self, turn: Turn, config: BackendConfig) -> None:
+        self._turn = turn
+        self._config = config
+        self._ids: Iterator[int] = itertools.count(1)
+        self._choices: list[Choice] | None = None
+        self._question = turn.text
+        self._before = ""
+        self._started: dict[str, str] = {}
+        self._heard: dict[str, list[Heard]] = {}
+
+    async def next(self, entries: Sequence[Entry]) -> tuple[tuple[ToolCall, ...], str]:
+        """The calls to make now, or, where there are none left, the answer."""
+        if self._choices is None:
+            self._choices = await self._choose()
+        elif isinstance(entries[-1], Results):
+            self._listen(entries[-1].results)
+        calls = self._ready()
+        return (calls, "") if calls else ((), self._answer())
+
+    async def _choose(self) -> list[Choice]:
+        turn, config = self._turn, self._config
+        names = {tool.name for tool in turn.tools}
+        peers = await turn.peers() if _QUERY_AGENT in names else ()
+        earlier = [word.text for word in turn.history if word.role == "user"]
+        if earlier and answers.recalls(turn.text):
+            return []
+        if _LIST_PEERS in names and wants_list(turn.text):
+            return [Choice(_LIST_PEERS, tool=next(tool for tool in turn.tools if tool.name == _LIST_PEERS))]
+
+        def chosen(text: str) -> list[Choice]:
+            first = turn.run.depth == 0
+            about = f"{config.agent} {config.description} {config.prompt}"
+            return choose(text, turn.tools, peers, prompt=config.prompt, about_self=about, first=first)
+
+        if earlier and answers.goes_on(turn.text):
+            self._before = _last_whole(turn.history)
+            return chosen(f"{turn.text}\n{self._before}")
+        return chosen(turn.text)
+
+    def _ready(self) -> tuple[ToolCall, ...]:
+        """Calls of all choices that wait for nothing any more; what waited for a failure is left out."""
+        while True:
+            calls: list[ToolCall] = []
+            done = set(self._heard)
+            for choice in self._choices or ():
+                if choice.name in done or choice.name in self._started.values() or not choice.after <= done:
+                    continue
+                needed = [heard for name in self._heard if name in choice.after for heard in self._heard[name]]
+                if failed := dict.fromkeys(heard.source for heard in needed if heard.failed):
+                    self._leave_out(choice, f"not asked: it needs what {', '.join(failed)} did not give")
+                    continue
+                for name, arguments in self._arguments(choice, needed):
+                    call = ToolCall(f"call_{next(self._ids)}", name, arguments)
+                    self._started[call.id] = choice.name
+                    calls.append(call)
+            if calls or set(self._heard) == done:
+                return tuple(calls)
+
+    def _leave_out(self, choice: Choice, why: str) -> None:
+        self._heard[choice.name] = [Heard(choice.name, why, failed=True)]
+
+    def _arguments(self, choice: Choice, needed: Sequence[Heard]) -> list[tuple[str, Mapping[str, Any]]]:
+        text = answers.hand_on(self._question, needed) if needed else self._question
+        if choice.tool is None:
+            assert choice.peer is not None
+            arguments: dict[str, Any] = {"agent": choice.peer.id, "message": text}
+            if self._turn.files:
+                arguments["files"] = [file.name for file in self._turn.files]
+            return [(_QUERY_AGENT, arguments)]
+        known: dict[str, Any] = {}
+        for heard in needed:
+            if isinstance(heard.data, Mapping):
+                known |= heard.data
+        found = fill(choice.tool, text, known)
+        if not found and self._before:
+            found = fill(choice.tool, f"{text} {self._before}", known)
+        if not found:
+            self._leave_out(choice, "not called: what it needs is not in the question")
+        return [(choice.tool.name, arguments) for arguments in found]
+
+    def _listen(self, results: Sequence[ToolResult]) -> None:
+        for result in results:
+            name = self._started.pop(result.call.id, result.call.name)
+            self._heard.setdefault(name, []).append(Heard(name, result.text, result.failed))
+
+    def _answer(self) -> str:
+        config = self._config
+        heard = [item for choice in self._choices or () for item in self._heard.get(choice.name, ())]
+        text = (
+            answers.compose(config.agent, heard)
+            if heard
+            else answers.echo(config.agent, self._question, self._turn.history)
+        )
+        if config.output_schema is None:
+            return text
+        return json.dumps(answers.shaped(config.output_schema, text, heard), ensure_ascii=False)
 
 
-def _matching_peers(
-    peers: Sequence[Peer], question: frozenset[str], about_self: str, *, first: bool, tools: bool
-) -> list[Peer]:
-    scores = {peer.id: len(question & _about(peer)) for peer in peers}
-    # Asked by another agent, it passes on only to those who know more than it does itself: two
-    # agents that may call each other would otherwise do so until the limit of depth.
-    own = 0 if first else len(question & _keywords(about_self))
-    found = [peer for peer in peers if scores[peer.id] > own or (scores[peer.id] and not peer.calls_back)]
-    if not found and not tools:
-        found = [peer for peer in peers if first or not peer.calls_back]
-    return sorted(found, key=lambda peer: -scores[peer.id])[:_MOST_PEERS]
-
-
-def _about(peer: Peer) -> frozenset[str]:
-    words: list[str] = [peer.id, peer.name, peer.description]
-    for skill in peer.skills:
-        words += [str(skill.get(key, "")) for key in ("id", "name", "description")]
-        words += [str(tag) for tag in skill.get("tags", ())]
-    return _keywords(*words)
-
-
-def _fill(tool: Tool, text: str) -> dict[str, Any] | None:
-    """Arguments taken from the question, or None when a required one isn't in it."""
-    properties: Mapping[str, Any] = tool.parameters.get("properties", {})
-    required = tool.parameters.get("required", ())
-    numbers = iter(_NUMBER.findall(text))
-    quoted = iter([next(filter(None, groups)) for groups in _QUOTED.findall(text)])
-    found: dict[str, Any] = {}
-    for name, schema in properties.items():
-        value = _value(schema, text, numbers, quoted, alone=len(required) <= 1) if name in required else None
-        if value is None and name in required:
-            return None
-        if value is not None:
-            found[name] = value
-    return found
-
-
-def _value(schema: Mapping[str, Any], text: str, numbers: Any, quoted: Any, *, alone: bool) -> Any:
-    kind = schema.get("type")
-    if options := schema.get("enum"):
-        words = _words(text)
-        return next((option for option in options if str(option).lower() in words), None)
-    if kind in ("integer", "number"):
-        number = next(numbers, None)
-        if number is None:
-            return None
-        return float(number) if kind == "number" else int(float(number))
-    if kind == "string":
-        return next(quoted, None) or _name_in(text) or (text if alone else None)
-    return None
-
-
-def _name_in(text: str) -> str | None:
-    """A capitalised name inside the sentence: `the weather in New York?` has `New York`."""
-    found = re.search(r"(?<!^)(?<![.!?]\s)\b([A-Z][\w-]+(?: [A-Z][\w-]+)*)", text)
-    return found.group(1) if found else None
-
-
-def _compose(turn: Turn, agent: str, done: Sequence[ToolResult]) -> str:
-    if not done:
-        said = " ".join(turn.text.split())
-        earlier = sum(word.role == "user" for word in turn.history)
-        before = f" (after {earlier} earlier in this session)" if earlier else ""
-        return f"{MARK} {agent} got{before}: {said}"
-    lines = []
-    for result in done:
-        source = result.call.arguments.get("agent") if result.call.name == _QUERY_AGENT else result.call.name
-        lines.append(f"- {source}: {_unmarked(result.text)}")
-    return "\n".join([f"{MARK} {agent} asked {len(done)} and heard:", *lines])
-
-
-def _unmarked(text: str) -> str:
-    return text.removeprefix(MARK).strip().replace("\n", "\n  ")
-
-
-def _words(text: str) -> list[str]:
-    return _WORD.findall(text.lower())
-
-
-def _keywords(*texts: str) -> frozenset[str]:
-    """The words that mean something, without plural s."""
-    return frozenset(
-        word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word
-        for text in texts
-        for part in _words(text)
-        for word in {part, *part.split("_")}
-        if word and word not in _COMMON
-    )
+def _last_whole(history: Sequence[Message]) -> str:
+    """The last question that stands for itself."""
+    said = [word.text for word in history if word.role == "user"]
+    return next((text for text in reversed(said) if not answers.goes_on(text)), said[-1])
 
 
 def create() -> OfflineBackend:

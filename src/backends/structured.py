@@ -81,7 +81,7 @@ def read(text: str) -> Mapping[str, Any]:
 
 def _validator(schema: Mapping[str, Any]) -> Any:
     from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
-    from jsonschema.validators import validator_for
+    from jsonschema.validators import validator_for  # type: ignore[import-untyped]
 
     return validator_for(dict(schema), default=Draft202012Validator)
 

@@ -31,6 +31,8 @@ class FakeTurn:
     depth: int = 0
     usage: Usage = field(default_factory=Usage)
     asked: list[tuple[str, str]] = field(default_factory=list)
+    sent: list[File] = field(default_factory=list)
+    streamed: list[str] = field(default_factory=list)
 
     @property
     def run(self) -> RunContext:
@@ -39,10 +41,12 @@ class FakeTurn:
     async def peers(self) -> Sequence[Peer]:
         return self.people
 
-    async def stream(self, text: str) -> None: ...
+    async def stream(self, text: str) -> None:
+        self.streamed.append(text)
 
     async def ask_peer(self, agent: str, message: str, *, files: Sequence[File] = ()) -> PeerAnswer:
         self.asked.append((agent, message))
+        self.sent.extend(files)
         await asyncio.sleep(0)
         if agent not in self.answers:
             raise PeerError(f"{agent} is away", reason="unreachable")

@@ -8,9 +8,9 @@ import pytest
 
 from teamwright.agents.builtin import peer_tools
 from teamwright.agents.spec import PeerSpec
-from teamwright.agents.tools import as_tool
+from teamwright.agents.tools import as_tool, tool
 from teamwright.backends import loader
-from teamwright.backends.api import Backend, BackendConfig, Message, Peer
+from teamwright.backends.api import Backend, BackendConfig, File, Message, Peer
 from teamwright.backends.catalog import CATALOG
 from teamwright.errors import MissingExtra, UserError
 
@@ -90,15 +90,15 @@ async def test_agents_that_may_call_each_other_do_not_go_round_in_circles(backen
 
 async def test_a_peer_that_fails_is_named_in_the_answer(backend: Backend, fake_turn: Any) -> None:
     turn = fake_turn("whale", tools=TOOLS, people=PEERS)
-    assert "- facts: error: facts is away" in await say(backend, turn)
+    assert await say(backend, turn) == "[offline, no model] Lead (facts): error: facts is away"
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("double the number 21", "- double: 42"),
-        ("What is the weather in New York today?", "- weather: sun in New York"),
-        ('weather for "the moon", please', "- weather: sun in the moon"),
+        ("double the number 21", "Lead (double): 42"),
+        ("What is the weather in New York today?", "Lead (weather): sun in New York"),
+        ('weather for "the moon", please', "Lead (weather): sun in the moon"),
         ("double it", "Lead got: double it"),
     ],
 )
@@ -129,3 +129,134 @@ def test_loading(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(MissingExtra, match=f"backend '{name}' needs packages") as absent:
             loader.load(name)
         assert absent.value.hint == f"pip install 'teamwright[{name}]'"
+
+
+def ingest(path: str) -> dict[str, Any]:
+    """Read a file of orders."""
+    return {"summary": f"read {path}", "batch": "out/b1.json", "rows": 3}
+
+
+@tool(after=["ingest"])
+def validate(batch: str) -> dict[str, Any]:
+    """Check the orders."""
+    return {"summary": f"checked {batch}", "findings": [{"file": "a.csv", "line": 7, "rule": "R1", "message": "odd"}]}
+
+
+@tool(after=["validate"], name="fail_orders")
+def fail() -> None:
+    """Fail with orders."""
+    raise ValueError("no luck")
+
+
+@tool(after=["fail_orders"])
+def finish(batch: str) -> str:
+    """Finish the orders."""
+    return "done"
+
+
+async def test_tools_that_need_others_come_after_them_with_their_results(backend: Backend, fake_turn: Any) -> None:
+    turn = fake_turn("Check the orders in data/orders.csv", tools=[as_tool(validate), as_tool(ingest)])
+    assert (await say(backend, turn)).splitlines() == [
+        "[offline, no model] Lead asked 2 and heard:",
+        "- validate: checked out/b1.json",
+        "  - a.csv:7 R1 odd",
+        "- ingest: read data/orders.csv",
+    ]
+    assert turn.usage.model_calls == 3
+
+
+async def test_what_waited_for_a_failure_is_left_out_and_says_so(backend: Backend, fake_turn: Any) -> None:
+    tools = [as_tool(each) for each in (ingest, validate, fail, finish)]
+    said = await say(backend, fake_turn("Finish the orders in orders.csv", tools=tools))
+    assert "- fail_orders: error: ValueError: no luck" in said
+    assert "- finish: not asked: it needs what fail_orders did not give" in said
+
+
+@pytest.mark.parametrize(
+    ("prompt", "tags"),
+    [
+        ("First ask Facts, then the writer.", ()),
+        ("Ask the writer after facts.", ()),
+        ("After Facts has answered, ask the writer.", ()),
+        ("", ("after:facts", "report")),
+    ],
+)
+async def test_peers_in_the_order_that_is_asked_for(fake_turn: Any, prompt: str, tags: tuple[str, ...]) -> None:
+    backend = loader.load("offline")
+    await backend.open(BackendConfig("Lead", prompt, None, {}, {}, "."))
+    people = [PEERS[0], PEERS[1], Peer("writer", "Writer", "Writes reports", skills=({"id": "w", "tags": tags},))]
+    turn = fake_turn("A report with facts about whales", tools=TOOLS, people=people, answers=ANSWERS)
+    await backend.run(turn)
+    assert turn.asked == [
+        ("facts", "A report with facts about whales"),
+        ("writer", "A report with facts about whales\n\nEarlier results:\nfacts: big"),
+    ]
+
+
+async def test_marks_of_peers_are_not_repeated(backend: Backend, fake_turn: Any) -> None:
+    nested = {"facts": "[offline, no model] Facts (lookup): big\n- blue [offline, no model]", "maps": "north"}
+    turn = fake_turn("Which streets lead to the whale?", tools=TOOLS, people=PEERS, answers=nested)
+    said = await say(backend, turn)
+    assert said.count("[offline, no model]") == 1
+    assert "- facts (lookup): big" in said
+
+
+async def test_the_session_is_remembered(backend: Backend, fake_turn: Any) -> None:
+    earlier = [Message("user", "My boat is called Heron. It is blue."), Message("agent", "ok")]
+    said = await say(backend, fake_turn("What is my boat called?", history=earlier, tools=TOOLS, people=PEERS))
+    assert said == "[offline, no model] Lead remembers: “My boat is called Heron.”"
+    said = await say(backend, fake_turn("What did I say before?", history=earlier))
+    assert "“It is blue.”" in said
+
+
+async def test_a_question_goes_on_from_the_one_before(backend: Backend, fake_turn: Any) -> None:
+    earlier = [Message("user", "What is the weather in Rome?"), Message("agent", "sun")]
+    turn = fake_turn("And in Paris?", tools=[as_tool(weather)], history=earlier)
+    assert await say(backend, turn) == "[offline, no model] Lead (weather): sun in Paris"
+
+
+async def test_several_names_are_several_calls(backend: Backend, fake_turn: Any) -> None:
+    turn = fake_turn("the weather in Rome, Oslo and New York", tools=[as_tool(weather)])
+    assert (await say(backend, turn)).splitlines()[1:] == [
+        "- weather: sun in Rome", "- weather: sun in Oslo", "- weather: sun in New York",
+    ]  # fmt: skip
+
+
+async def test_it_streams_what_it_answers(backend: Backend, fake_turn: Any) -> None:
+    turn = fake_turn("Which streets lead to the whale?", tools=TOOLS, people=PEERS, answers=ANSWERS)
+    said = await say(backend, turn)
+    assert "".join(turn.streamed) == said
+    assert len(turn.streamed) == 3
+
+
+async def test_who_is_there(backend: Backend, fake_turn: Any) -> None:
+    turn = fake_turn("Which agents can you ask?", tools=TOOLS, people=PEERS)
+    said = await say(backend, turn)
+    assert "Lead (list_peers)" in said
+    assert "Draws maps" in said
+    assert turn.asked == []
+
+
+async def test_an_answer_of_the_wanted_shape(fake_turn: Any) -> None:
+    backend = loader.load("offline")
+    schema = {
+        "type": "object",
+        "properties": {
+            "rows": {"type": "integer"}, "text": {"type": "string"}, "kind": {"enum": ["good", "bad"]},
+            "sources": {"type": "array", "items": {"type": "string"}}, "sure": {"type": "boolean"},
+        },
+        "required": ["rows", "text", "kind", "sources", "sure"],
+        "additionalProperties": False,
+    }  # fmt: skip
+    await backend.open(BackendConfig("Lead", "", None, {}, {}, ".", output_schema=schema))
+    answer = await backend.run(fake_turn("Read the orders in a.csv", tools=[as_tool(ingest)]))
+    assert answer.data == {
+        "rows": 3, "text": "[offline, no model] Lead (ingest): read a.csv", "kind": "good",
+        "sources": ["ingest"], "sure": False,
+    }  # fmt: skip
+
+
+async def test_files_go_along_to_peers(backend: Backend, fake_turn: Any) -> None:
+    turn = fake_turn("whale", tools=TOOLS, people=PEERS, answers=ANSWERS, files=[File("a.txt", data=b"x")])
+    await say(backend, turn)
+    assert [file.name for file in turn.sent] == ["a.txt"]
