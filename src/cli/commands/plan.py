@@ -28,7 +28,9 @@ def plan(call: Call, file: Path, name: str | None, sets: Sequence[str]) -> None:
 
 
 def plan_view(plan: Plan) -> dict[str, Any]:
-    """The JSON of `plan`."""
+    """The JSON of `plan`. `memory` is in bytes of PSS; `cpu` is a share that niceness gives, not a hard limit."""
+    from teamwright.host.launcher import niceness
+
     return {
         "job": plan.job,
         "file": plan.file,
@@ -50,6 +52,8 @@ def plan_view(plan: Plan) -> dict[str, Any]:
                 "group": agent.group,
                 "calls": list(agent.callees),
                 "callers": list(agent.callers),
+                "memory": agent.memory,
+                "cpu": {"cores": agent.cpu, "nice": niceness(agent.cpu)} if agent.cpu else None,
                 "secrets": [{"name": secret.name, "source": secret.source} for secret in agent.secrets],
             }
             for agent in plan.agents
@@ -76,11 +80,21 @@ def _print(call: Call, plan: Plan, file: Path) -> None:
                     agent.backend + (f" ({agent.model})" if agent.model else ""),
                     str(agent.port or "any"),
                     ", ".join(agent.callees) or "-",
+                    _resources(agent),
                     _secrets(agent),
                 )
             )
-    console().print(table(("LEVEL", "AGENT", "KIND", "BACKEND", "PORT", "CALLS", "SECRETS"), rows))
+    console().print(table(("LEVEL", "AGENT", "KIND", "BACKEND", "PORT", "CALLS", "RESOURCES", "SECRETS"), rows))
     click.echo("next: " + call.next(f"start {file}"))
+
+
+def _resources(agent: AgentPlan) -> str:
+    from teamwright.host.launcher import niceness
+
+    parts = [f"memory {agent.memory / 1024**2:.0f} MB"] if agent.memory else []
+    if agent.cpu:
+        parts.append(f"cpu {agent.cpu:g} by niceness {niceness(agent.cpu)}")
+    return ", ".join(parts) or "-"
 
 
 def _secrets(agent: AgentPlan) -> str:

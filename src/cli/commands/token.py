@@ -15,7 +15,7 @@ def token() -> None:
 @command("create", group=token)
 @click.option("--job", metavar="JOB", help="Only for this job; else for all of this home.")
 @click.option("--user", metavar="NAME", default="user", show_default=True, help="Whom it is for.")
-@click.option("--ttl", metavar="TIME", default="1h", show_default=True, help="How long it lasts: seconds, or 90s, 15m, 12h, 7d.")
+@click.option("--ttl", metavar="TIME", default="1h", show_default=True, help="How long it lasts: 90 or 90s, 15m, 7d.")
 @click.pass_obj
 def create(call: Call, job: str | None, user: str, ttl: str) -> None:
     """Make a token and print it."""
