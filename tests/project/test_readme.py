@@ -32,6 +32,12 @@ def test_links_lead_somewhere(root: Path) -> None:
             assert (page.parent / link).exists(), f"{page.name}: {link}"
 
 
+def test_the_index_lists_every_page(root: Path) -> None:
+    index = (root / "docs" / "index.md").read_text()
+    pages = [path.relative_to(root / "docs") for path in (root / "docs").rglob("*.md") if path.name != "index.md"]
+    assert [str(page) for page in pages if f"]({page})" not in index] == []
+
+
 @pytest.mark.timeout(300)
 def test_fresh_clone(root: Path, uv_environment: dict[str, str], tmp_path: Path) -> None:
     """Both commands in a copy of the project's files, in a clean environment (with uv's cache and mirror settings)."""
