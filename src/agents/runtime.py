@@ -22,6 +22,7 @@ from teamwright.agents.code import code_of
 from teamwright.agents.handler import AgentHandler
 from teamwright.agents.loading import load_class
 from teamwright.agents.peers import Peers
+from teamwright.agents.pipeline import in_pipeline
 from teamwright.agents.registration import Registration
 from teamwright.agents.runner import Runner
 from teamwright.agents.server import Door, build_app
@@ -67,7 +68,14 @@ class Runtime:
         )
         self.peers = Peers(spec, self.http, self.tracer, self.tokens)
         self.sessions = open_sessions(spec.sessions_dir, spec.agent)
-        self.runner = Runner(spec, self.agent, self.tools, tracer=self.tracer, peers=self.peers, sessions=self.sessions)
+        self.runner = Runner(
+            spec,
+            in_pipeline(spec, self.agent),
+            self.tools,
+            tracer=self.tracer,
+            peers=self.peers,
+            sessions=self.sessions,
+        )
         self.card = build_card(spec, self.agent, self.tools)
         self.registration = Registration(spec, self.card, self.http, self.tokens)
         self.epochs = EpochFile(Path(spec.epoch_file))
@@ -129,7 +137,7 @@ def _load(spec: AgentSpec) -> tuple[Agent, tuple[Tool, ...]]:
     agent.name = spec.name or agent.name or spec.agent
     agent.prompt = spec.prompt or agent.prompt
     tools: dict[str, Tool] = {}
-    for tool in [*tools_of(agent), *load_tools(spec.tools), *peer_tools(spec.peers)]:
+    for tool in [*tools_of(agent), *load_tools(spec.tools), *peer_tools(() if spec.stages else spec.peers)]:
         if tool.name in tools:
             raise UserError(
                 f"two tools are called {tool.name!r}", hint="give one of them another name with @tool(name=)"

@@ -108,6 +108,8 @@ def _entry(
     if given is not None:
         if given not in agents:
             report(path, f"no agent {given!r}", suggestion(given, agents, kind="agents"))
+        elif draft.stages and given != draft.first:
+            report(path, f"a pipeline is asked at its first agent, {draft.first!r}", "leave entry_point out")
         return given
     if draft.first is not None:
         return draft.first
@@ -178,7 +180,10 @@ def _hub_spoke(topology: TopologyKeys, draft: _Draft, check: _Checker) -> None:
 
 
 def _pipeline(topology: TopologyKeys, draft: _Draft, check: _Checker) -> None:
-    """The first stage's runtime hands every result on, so it alone calls; the stages still start last to first."""
+    """The runtime of the first agent hands every result on, so it alone calls; the stages start last to first.
+
+    Where the first stage is a list, its first agent runs the pipeline and asks the others of the list too.
+    """
     seen: dict[str, KeyPath] = {}
     for index, stage in enumerate(topology.stages or ()):
         path: KeyPath = ("topology", "stages", index)
@@ -186,6 +191,8 @@ def _pipeline(topology: TopologyKeys, draft: _Draft, check: _Checker) -> None:
             names = [check.once(stage, path, seen)]
         else:
             names = [check.once(agent, (*path, place), seen) for place, agent in enumerate(stage)]
+            if not stage:
+                check.report(path, "must not be empty", None)
         draft.stages.append(tuple(name for name in names if name))
     if topology.stages is not None and not topology.stages:
         check.report(("topology", "stages"), "must not be empty", None)

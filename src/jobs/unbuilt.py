@@ -58,11 +58,6 @@ TABLE: tuple[Row, ...] = (
         "find_agents is not built yet: agents can't find each other",
         when=lambda kind: kind == "dynamic",
     ),
-    Row(
-        "topology.type",
-        "stages are not run one after the other yet: only the first stage is asked, and may call the others",
-        when=lambda kind: kind == "pipeline",
-    ),
     Row("providers", "limits shared by a provider's users are not built yet", when=_any),
     Row("discover", "discovery is not built yet: nobody is found"),
     Row("registry_url", "registries of other engines are not asked yet"),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from teamwright.errors import JobFileError
 from teamwright.jobs.levels import find_cycle, levels_of
 
 if TYPE_CHECKING:
@@ -36,6 +37,13 @@ def test_pipeline_with_a_parallel_first_stage(folder: Folder, team: Team) -> Non
     assert plan.entry_point == "a"
     assert plan.edges == (("a", "b"), ("a", "c"))
     assert plan.levels == (("c",), ("b",), ("a",))
+
+
+def test_a_pipeline_is_asked_at_its_first_agent(folder: Folder, team: Team) -> None:
+    text = team("a b", "topology: {type: pipeline, stages: [a, b]}")
+    assert folder.load(f"{text}\nexecution: {{entry_point: a}}\n").plan.entry_point == "a"
+    with pytest.raises(JobFileError, match=r"execution.entry_point: a pipeline is asked at its first agent, 'a'"):
+        folder.load(f"{text}\nexecution: {{entry_point: b}}\n")
 
 
 def test_dag(folder: Folder, team: Team) -> None:
@@ -113,6 +121,7 @@ def test_one_agent_needs_no_topology(folder: Folder, team: Team) -> None:
             "topology.stages: stages belongs to pipeline; hub-spoke takes hub, spokes",
         ),
         ("a b", "{type: pipeline, stages: []}", "topology.stages: must not be empty"),
+        ("a b", "{type: pipeline, stages: [a, [], b]}", "topology.stages[1]: must not be empty"),
         ("a b", "{type: pipeline, stages: [a, b, a]}", "topology.stages[2]: 'a' stands twice"),
         ("a b", "{type: pipeline, stages: [a, [b, x]]}", "topology.stages[1][1]: no agent 'x'"),
         ("a b", "{type: dag, connections: [{from: a, to: b}, {from: b, to: a}]}", "topology: a cycle: a | b | a"),
