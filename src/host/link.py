@@ -21,6 +21,8 @@ CONNECT_DEADLINE = 30.0
 ANSWER_DEADLINE = 30.0
 #: Seconds between two tries when nobody listens (the guard is leaving).
 _RETRY = 0.5
+#: Seconds after a lost connection: two engines that push each other away must not do it all the time.
+_PAUSE = 0.05
 
 _log = logging.getLogger(__name__)
 
@@ -84,6 +86,7 @@ class HostLink:
                 _log.warning("the line to the host broke: %s", error)
             finally:
                 self._drop(writer)
+            await asyncio.sleep(_PAUSE)
 
     async def bind(self, requests: list[PortRequest]) -> dict[str, int]:
         """Open the agents' ports, all or none; by `job/agent`. Raises HostError naming the holder of one taken."""

@@ -30,6 +30,10 @@ STANDINS = Path(__file__).parent / "standins"
 GUARD = Path(guard_module.__file__).resolve()
 
 
+#: Ports of this test run, so that another one at the same time does not take them.
+PORTS = range(first := 10_000 + os.getpid() % 220 * 100, first + 100)
+
+
 class World:
     """One home with its guard. `left()` are the processes that carry this home's mark."""
 
@@ -57,7 +61,7 @@ class World:
             "run_dir": str(self.run_dir),
             "python": sys.executable,
             "port": 0,
-            "stay": True,
+            "stay": False,  # a test that is killed takes its guard with it
             "host": False,
             "version": "1",
             "fingerprint": "f",
@@ -291,7 +295,7 @@ class Team:
 
 
 def _worlds(folder: Path, environment: dict[str, str]) -> Iterator[World]:
-    made = World(folder, {**environment, "TEAMWRIGHT_PORTS": "9200-9599"})
+    made = World(folder, {**environment, "TEAMWRIGHT_PORTS": f"{PORTS[0]}-{PORTS[-1]}"})
     yield made
     left = made.clear()
     assert not left, left
@@ -337,6 +341,12 @@ async def either_team(world: World, team_of: Callable[[World], Team], request: p
     world.environment["TEAMWRIGHT_SPAWN"] = str(request.param)
     world.start(host=True)
     return team_of(world)
+
+
+@pytest.fixture
+def port_range() -> range:
+    """Where this test run takes its ports from."""
+    return PORTS
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def test_it_says_ok_and_requests_wait_for_the_engine(world: World) -> None:
     begin = time.monotonic()
-    answer = world.start()
+    answer = world.start(stay=True)
     world.show(f"guard answers after {(time.monotonic() - begin) * 1000:.0f} ms")
     told = world.engine(ask="pid")
     assert told["order"]["url"] == answer["url"]
@@ -84,9 +84,10 @@ def test_without_a_port_the_next_free_one_is_taken(world: World) -> None:
         try:
             taken.bind(("127.0.0.1", 8500))
             taken.listen()
+            first = 8501
         except OSError:
-            pass  # somebody else has it, which is as good
-        assert world.start(port=None)["port"] > 8500
+            first = 8500  # somebody else has it, but may give it back meanwhile
+        assert world.start(port=None)["port"] >= first
 
 
 def test_the_engine_comes_back(world: World) -> None:
@@ -163,14 +164,14 @@ def test_the_engine_hears_of_the_host(world: World) -> None:
 
 
 def test_a_broken_lifeline_ends_an_engine_on_demand(world: World) -> None:
-    world.start(stay=False, host=True)
+    world.start(host=True)
     world.lifeline.close()
     assert world.guard.wait(20) == 0
     assert not world.left()
 
 
 def test_ok_on_the_lifeline_does_not(world: World) -> None:
-    world.start(stay=False)
+    world.start()
     world.lifeline.sendall(b"ok")
     world.lifeline.close()
     time.sleep(0.2)
