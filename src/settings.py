@@ -29,6 +29,8 @@ PORTS = Setting("TEAMWRIGHT_PORTS", "8600-9599", "the range that agents' ports a
 SPAWN = Setting("TEAMWRIGHT_SPAWN", "zygote", "how agents are started: zygote or subprocess")
 IDLE = Setting("TEAMWRIGHT_IDLE", "60", "seconds an on-demand engine stays without jobs or clients")
 TRACING = Setting("TEAMWRIGHT_TRACING", "on", "on or off: record spans at all")
+TRACE_DAYS = Setting("TEAMWRIGHT_TRACE_DAYS", "30", "days that traces are kept; 0 = for ever")
+TRACE_SIZE = Setting("TEAMWRIGHT_TRACE_SIZE", "4096", "MiB that stored traces may take, the oldest go first; 0 = any")
 TOKEN = Setting("TEAMWRIGHT_TOKEN", None, "a token to use instead of the home's operator token")
 
 #: What our processes may see of the shell they were started from; the rest is taken away.
@@ -50,7 +52,7 @@ ALLOWED_ENVIRONMENT = frozenset(
     ]
 )
 ALLOWED_PREFIXES = ("LC_",)
-PASSED_SETTINGS = (HOME, PORTS, SPAWN, IDLE, TRACING)
+PASSED_SETTINGS = (HOME, PORTS, SPAWN, IDLE, TRACING, TRACE_DAYS, TRACE_SIZE)
 
 
 def value(setting: Setting, flag: T | None, environ: Mapping[str, str]) -> T | str | None:

@@ -42,6 +42,7 @@ from teamwright.registry import service as registry
 from teamwright.safety.epochs import EpochFile
 from teamwright.safety.tokens import Claims, Issuer, Verifier
 from teamwright.tracing import collector
+from teamwright.tracing.retention import Retention
 from teamwright.tracing.spool import SpoolName
 
 log = logging.getLogger("teamwright.engine")
@@ -57,6 +58,7 @@ class EngineOrder:
     host_socket: Path
     stay: bool = False
     idle: float = 60.0
+    retention: Retention = field(default_factory=Retention)
     allowed_hosts: tuple[str, ...] = field(default=("127.0.0.1", "localhost", "[::1]"))
 
 
@@ -76,7 +78,7 @@ class Engine:
         mint = Mint(issuer)
         self.bus = EventBus()
         self.state = EngineState(home.engine_db, problem=lambda error: log.error("engine.db: %s", error))
-        self.spans = Spans(home)
+        self.spans = Spans(home, order.retention)
         self.upstream = Upstream(mint)
         self.followers = Followers(self.state, self.upstream)
         self.registry = registry.Registry()
@@ -251,7 +253,7 @@ class Engine:
                     stay=self._stay,
                 ),
                 *job_routes.routes(self.jobs, gate, all_stopped=self.idle.leave_when_empty),
-                *collector.routes(self.spans.store, gate.member),
+                *collector.routes(self.spans.store, gate.writer),
                 *trace_routes.routes(self.order.home, self.spans, self.state, gate),
                 *registry.routes(self.registry, gate.member, self._renew),
                 *self.front_door.routes(),

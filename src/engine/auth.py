@@ -31,6 +31,15 @@ class Gate:
         """An operator, or an agent of this engine: it may come late, when the engine was away meanwhile."""
         return self._verifier.check(bearer(request), ENGINE_AUDIENCE, grace=LONGEST_GRACE)
 
+    def writer(self, request: Request) -> tuple[str, str] | None:
+        """Whose spans a member may write, as (job, agent); None = anybody's, for an operator."""
+        claims = self.member(request)
+        if claims.role == "operator":
+            return None
+        if not (claims.job and claims.agent):
+            raise Refused(f"{claims.sub} has no spans to write")
+        return claims.job, claims.agent
+
     def front_door(self, request: Request, job: str) -> Claims:
         """Somebody who may ask the job's agents."""
         return self._verifier.check(bearer(request), job)

@@ -13,7 +13,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,8 @@ from teamwright.engine.app import Engine, EngineOrder
 from teamwright.engine.control import GuardLine
 from teamwright.engine.liveness import Incarnation
 from teamwright.home import Home
-from teamwright.settings import IDLE, number
+from teamwright.settings import IDLE, TRACE_DAYS, TRACE_SIZE, number
+from teamwright.tracing.retention import Retention
 
 #: Seconds that requests may take to end when the engine does; streams are cut then.
 _GRACE = 2
@@ -54,6 +55,7 @@ async def serve(data: dict[str, Any]) -> None:
         host_socket=Path(data["run_dir"]) / "host.sock",
         stay=bool(data.get("stay")),
         idle=number(IDLE, os.environ),
+        retention=_retention(os.environ),
     )
     server: _Server | None = None
     ending = asyncio.Event()
@@ -96,6 +98,11 @@ async def serve(data: dict[str, Any]) -> None:
     await asyncio.gather(listening, return_exceptions=True)
     await engine.aclose()
     await line.close()
+
+
+def _retention(environ: Mapping[str, str]) -> Retention:
+    days, size = number(TRACE_DAYS, environ), number(TRACE_SIZE, environ)
+    return Retention(age=days * 86_400 or None, size=int(size * (1 << 20)) or None)
 
 
 def main() -> None:

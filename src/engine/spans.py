@@ -11,6 +11,7 @@ from teamwright.engine.records import JobRecord
 from teamwright.home import Home
 from teamwright.tracing.content import Content
 from teamwright.tracing.exporter import LocalShipper
+from teamwright.tracing.retention import Retention
 from teamwright.tracing.spool import Spool, SpoolName, spools
 from teamwright.tracing.store import SpanStore
 from teamwright.tracing.trace_file import TraceFiles
@@ -21,12 +22,15 @@ log = logging.getLogger("teamwright.engine")
 SERVICE = "engine"
 #: Seconds that the last spans may take to the store when the engine ends; what is left stays in the spool.
 _LAST_SPANS = 2.0
+#: Seconds between two looks for traces to delete; the first comes after one of them too.
+_RETENTION_PAUSE = 600.0
+_NO_LIMIT = Retention()
 
 
 class Spans:
     """Everything about spans that the engine owns. Build it in the engine's loop, then `start()`."""
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: Home, retention: Retention = _NO_LIMIT) -> None:
         self._home = home
         self.incarnation = secrets.token_hex(4)
         self.store = SpanStore(home.spans_db)
@@ -35,19 +39,23 @@ class Spans:
         self._files = TraceFiles(self.store, home.trace_file)
         self._tracers: dict[tuple[Content, bool], Tracer] = {}
         self._burials: asyncio.Queue[tuple[SpoolName, str]] = asyncio.Queue()
-        self._grave: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._retention = retention
 
     def start(self) -> None:
         """Begin to ship, bury and write trace files."""
         self._shipper.start()
         self._files.start()
-        self._grave = asyncio.create_task(self._bury(), name="burials")
+        self._tasks = [
+            asyncio.create_task(self._bury(), name="burials"),
+            asyncio.create_task(self._expire(), name="retention"),
+        ]
 
     async def aclose(self) -> None:
         """Ship what is there and close the store; what doesn't get there in time waits in the spools."""
-        if self._grave is not None:
-            self._grave.cancel()
-            await asyncio.gather(self._grave, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._shipper.aclose(_LAST_SPANS)
         await self._files.aclose()
         self._spool.close(remove=True)
@@ -117,3 +125,20 @@ class Spans:
                 await asyncio.to_thread(self.store.bury, self._home.spool_dir, name, reason)
             except Exception:
                 log.exception("the spool of %s could not be taken in", name.text)
+
+    async def _expire(self) -> None:
+        while True:
+            await asyncio.sleep(_RETENTION_PAUSE)
+            try:
+                await asyncio.to_thread(self.expire)
+            except Exception:
+                log.exception("old traces could not be deleted")
+
+    def expire(self) -> int:
+        """Delete the traces that are to be kept no longer, and their files; how many. Blocks."""
+        gone = self.store.expire(self._retention)
+        for job, trace in gone:
+            self._home.trace_file(job or "unknown", trace).unlink(missing_ok=True)
+        if gone:
+            log.info("%d old traces deleted", len(gone))
+        return len(gone)

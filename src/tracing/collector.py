@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from teamwright.errors import Refused, TokenRefused
-from teamwright.tracing.rows import BadSpans
+from teamwright.tracing.rows import BadSpans, Writer
 from teamwright.tracing.store import StoreBusy
 
 if TYPE_CHECKING:
@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Raises Refused for a request that may not send spans. May be a coroutine function.
-Authorize = Callable[[Request], Awaitable[object] | object]
+#: Whose spans a request may send, as (job, agent); None = anybody's. Raises Refused for one that may send none.
+#: May be a coroutine function.
+Authorize = Callable[[Request], Awaitable[Writer | None] | Writer | None]
 
 BODY_LIMIT = 16 << 20
 COMMIT_SECONDS = 30.0
@@ -48,9 +49,9 @@ def routes(store: SpanStore, authorize: Authorize | None = None, *, body_limit: 
     def endpoint(started: bool) -> Callable[[Request], Awaitable[Response]]:
         async def take(request: Request) -> Response:
             try:
-                await _authorize(request, authorize)
+                writer = await _authorize(request, authorize)
                 body = await _body(request, body_limit)
-                return await _ingest(store, body, started)
+                return await _ingest(store, body, started, writer)
             except Unacceptable as error:
                 return _error(error.status, str(error), "BadRequest", error.headers)
             except BadSpans as error:
@@ -77,16 +78,16 @@ def routes(store: SpanStore, authorize: Authorize | None = None, *, body_limit: 
     ]
 
 
-async def _authorize(request: Request, authorize: Authorize | None) -> None:
-    if authorize is not None:
-        verdict = authorize(request)
-        if inspect.isawaitable(verdict):
-            await verdict
+async def _authorize(request: Request, authorize: Authorize | None) -> Writer | None:
+    if authorize is None:
+        return None
+    verdict = authorize(request)
+    return await verdict if inspect.isawaitable(verdict) else verdict
 
 
-async def _ingest(store: SpanStore, body: bytes, started: bool) -> Response:
+async def _ingest(store: SpanStore, body: bytes, started: bool, writer: Writer | None) -> Response:
     async with asyncio.timeout(COMMIT_SECONDS):
-        stored = await asyncio.wrap_future(store.ingest(body, started=started))
+        stored = await asyncio.wrap_future(store.ingest(body, started=started, writer=writer))
     answer = ExportTraceServiceResponse()
     if stored.rejected:
         answer.partial_success.rejected_spans = stored.rejected

@@ -22,6 +22,7 @@ SPANS: Final[dict[str, tuple[str, str, str, str]]] = {
     v.OP_DEPLOY: ("A start of a job: the root of a trace of its own.", "INTERNAL", "CHAIN", "deploy research"),
     v.OP_START_AGENT: ("From an agent's launch until it is ready.", "INTERNAL", "CHAIN", "start_agent searcher"),
     v.OP_STOP_AGENT: ("Until an agent's process is gone.", "INTERNAL", "CHAIN", "stop_agent searcher"),
+    v.OP_PUSH: ("A push notification that was sent after its run had ended.", "INTERNAL", "CHAIN", "push"),
 }  # fmt: skip
 
 #: attribute: (what it is, example)
@@ -76,6 +77,7 @@ ATTRIBUTES: Final[dict[str, tuple[str, str]]] = {
     v.A2A_METHOD: ("How it was called", "SendMessage"),
     v.A2A_MESSAGE_ID: ("The A2A message", "d2f1…"),
     v.HISTORY_LENGTH: ("How many earlier messages were sent along", "4"),
+    v.PUSH_TO: ("Where a push notification went, without query and password", "https://example.com/hook"),
     v.TOOL_SOURCE: ("Where the tool lives: local, peer, mcp or builtin", "mcp"),
     v.MCP_SERVER: ("The MCP server that has the tool", "files"),
     v.ATTEMPT: ("Which try this is, from 1", "2"),

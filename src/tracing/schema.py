@@ -15,7 +15,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from teamwright.tracing import vocabulary as v
+from teamwright.tracing.retention import KEEP
 from teamwright.tracing.rows import ERROR, REAL, STARTED, SYNTHETIC, Row
+from teamwright.tracing.sql_views import VIEWS
 
 STEPS = (
     """
@@ -42,16 +44,22 @@ STEPS = (
         without rowid;
     create table gone(process text primary key, reason text not null, at int not null) without rowid;
     """,
+    """
+    alter table span add column facts text not null default '{}';
+    alter table trace add column estimated int not null default 0;
+    alter table trace add column kept int not null default 0;
+    """
+    + VIEWS,
 )
 
 SPAN_COLUMNS = (
     "trace", "span", "parent", "state", "job", "agent", "process", "name", "kind", "start", "end", "status",
-    "op", "run", "session", "origin", "data",
+    "op", "run", "session", "origin", "data", "facts",
 )  # fmt: skip
 TRACE_COLUMNS = (
     "trace", "job", "kind", "query", "root", "root_state", "root_status", "spans", "open", "synthetic", "errors",
     "dropped", "agents", "start", "end", "input_tokens", "output_tokens", "cost", "unpriced", "root_cost", "user",
-    "session", "run", "labels", "revision", "filed",
+    "session", "run", "labels", "revision", "filed", "estimated", "kept",
 )  # fmt: skip
 
 _UPSERT = (
@@ -113,6 +121,7 @@ def store(
             (
                 row.trace, row.span, row.parent, row.state, row.job, row.agent, row.process, row.name, row.kind,
                 row.start, row.end, row.status, row.op, row.run, row.session, origins.id(db, row.origin), row.data,
+                row.facts,
             )
             for row, _ in changed.values()
         ],
@@ -187,6 +196,7 @@ def _add(summary: dict[str, Any], row: Row, before: tuple[int, int] | None) -> N
         cost = row.extra.get(v.COST_USD)
         summary["cost"] += cost or 0.0
         summary["unpriced"] += cost is None
+        summary["estimated"] |= bool(row.extra.get(v.COST_ESTIMATED))
     if row.top and (summary["root"] in (None, row.span) or row.op == v.OP_QUERY):
         summary.update(
             root=row.span,
@@ -201,6 +211,7 @@ def _add(summary: dict[str, Any], row: Row, before: tuple[int, int] | None) -> N
             run=row.run,
             labels=json.dumps(row.extra.get("labels", {})),
             revision=row.extra.get("revision", ""),
+            kept=int(KEEP in row.extra.get("labels", {})),
         )
     summary["filed"] = 0
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Protocol, Self
 
+from opentelemetry import trace as otel
+
 from teamwright.tracing import vocabulary as v
-from teamwright.tracing.active import ActiveSpan, Parent, span_context
+from teamwright.tracing.active import ActiveSpan, Keeper, Parent, span_context
 from teamwright.tracing.attributes import clean
+from teamwright.tracing.cost import price
 from teamwright.tracing.messages import Messages, encode, to_json
 from teamwright.tracing.runs import RunContext
 
@@ -73,7 +76,14 @@ class PeerSpan(QuerySpan):
 class ModelSpan(ActiveSpan):
     """CLIENT: one call of a model."""
 
-    __slots__ = ()
+    __slots__ = ("cost_usd", "model", "provider")
+
+    def __init__(self, span: otel.Span, keeper: Keeper, *, start_ns: int = 0) -> None:
+        super().__init__(span, keeper, start_ns=start_ns)
+        self.model: str | None = None
+        self.provider: str | None = None
+        #: What `usage` came to; None = unknown.
+        self.cost_usd: float | None = None
 
     def first_token(self, at_ns: int | None = None) -> Self:
         """The answer began to arrive."""
@@ -91,6 +101,7 @@ class ModelSpan(ActiveSpan):
     ) -> Self:
         """What the model said. An answer of tool calls only has those calls as its content."""
         reasons = [finish_reason] if finish_reason else None
+        self.model = self.model or model
         return self.set(
             {
                 v.OUTPUT_MESSAGES: encode(messages, "assistant", finish_reason=finish_reason),
@@ -111,7 +122,18 @@ class ModelSpan(ActiveSpan):
         cost_usd: float | None = None,
         estimated: bool = False,
     ) -> Self:
-        """What the call used. Unknown is None, not 0."""
+        """What the call used. Unknown is None, not 0. Without a cost the list price is taken, as an estimate."""
+        if cost_usd is None:
+            cost_usd = price(
+                self.model,
+                self.provider,
+                input_tokens=input_tokens,
+                output_tokens=output_tokens,
+                cache_read_tokens=cache_read_tokens,
+                cache_write_tokens=cache_write_tokens,
+            )
+            estimated = True
+        self.cost_usd = cost_usd
         return self.set(
             {
                 v.INPUT_TOKENS: input_tokens,

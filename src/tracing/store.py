@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from teamwright.database import Writer
+from teamwright.database import Writer as Thread
 from teamwright.errors import TeamwrightError
 from teamwright.tracing import vocabulary as v
-from teamwright.tracing.rows import BadSpans, Decoded, Row, decode
+from teamwright.tracing.retention import Retention, expire
+from teamwright.tracing.rows import BadSpans, Decoded, Row, Writer, decode
 from teamwright.tracing.schema import STEPS, Origins, store
 from teamwright.tracing.spool import SpoolName, pending, read_ack, remove_files, spools
 from teamwright.tracing.synthetic import closed, open_rows
@@ -63,7 +64,7 @@ class SpanStore:
 
     def __init__(self, path: Path, *, capacity: int = _CAPACITY, now: Callable[[], int] = time.time_ns) -> None:
         self.path = path
-        self._writer = Writer(path, STEPS)
+        self._writer = Thread(path, STEPS)
         self._origins = Origins()
         self._capacity = capacity
         self._waiting = 0
@@ -82,15 +83,15 @@ class SpanStore:
         """Tell `listener` after each commit which traces changed; it must be quick and must not raise."""
         self._listeners.append(listener)
 
-    def ingest(self, body: bytes, *, started: bool = False) -> Future[Stored]:
+    def ingest(self, body: bytes, *, started: bool = False, writer: Writer | None = None) -> Future[Stored]:
         """Take in an OTLP request; the future is done when it is committed.
 
         Raises StoreBusy at once when too much waits. The future raises BadSpans for what is not OTLP, and
-        sqlite3.Error when the disk says no.
+        sqlite3.Error when the disk says no. A `writer` (job, agent) may only write spans of its own.
         """
 
         def work(db: sqlite3.Connection) -> tuple[Stored, dict[bytes, dict[str, Any]]]:
-            found = decode(body, started=started)
+            found = decode(body, started=started, writer=writer)
             return Stored(len(found.rows), found.rejected, found.reason), self._store(db, found)
 
         return self._submit(work, len(body))
@@ -169,6 +170,19 @@ class SpanStore:
             return None, {}
 
         return self._submit(work, 0)
+
+    def expire(self, limits: Retention) -> list[tuple[str, str]]:
+        """Delete the oldest traces as `limits` has it; (job, trace id) of each. Blocks, ingest doesn't."""
+        gone: list[tuple[str, str]] = []
+        while True:
+
+            def work(db: sqlite3.Connection) -> tuple[list[tuple[str, str]], dict[bytes, dict[str, Any]]]:
+                return expire(db, limits, self._now()), {}
+
+            found: list[tuple[str, str]] = self._submit(work, 0).result()
+            if not found:
+                return gone
+            gone += found
 
     def close(self) -> None:
         """Commit what waits and close the file."""

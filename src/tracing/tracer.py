@@ -183,7 +183,7 @@ class Tracer(Starter):
         attributes: Mapping[str, Any] | None = None,
     ) -> ModelSpan:
         """CLIENT `chat`: one call of a model; a retry is a call of its own, with its `attempt` from 1."""
-        return self._start(
+        call = self._start(
             ModelSpan,
             v.span_name(v.OP_MODEL, model),
             SpanKind.CLIENT,
@@ -201,6 +201,8 @@ class Tracer(Starter):
             links=links,
             start_ns=start_ns,
         )
+        call.model, call.provider = model, provider
+        return call
 
     def tool_call(
         self,

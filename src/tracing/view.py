@@ -76,6 +76,7 @@ def _summary(summary: Mapping[str, Any]) -> dict[str, Any]:
         "run_id": summary["run"] or None,
         "labels": json.loads(summary["labels"]),
         "kind": summary["kind"],
+        "cost_estimated": bool(summary["estimated"]),
     }
 
 

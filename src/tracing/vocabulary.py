@@ -24,7 +24,10 @@ OP_QUEUED: Final = "queued"
 OP_DEPLOY: Final = "deploy"
 OP_START_AGENT: Final = "start_agent"
 OP_STOP_AGENT: Final = "stop_agent"
-OPERATIONS: Final = (OP_QUERY, OP_AGENT, OP_MODEL, OP_TOOL, OP_QUEUED, OP_DEPLOY, OP_START_AGENT, OP_STOP_AGENT)
+OP_PUSH: Final = "push"  # a push notification that was sent after its run had ended
+OPERATIONS: Final = (
+    OP_QUERY, OP_AGENT, OP_MODEL, OP_TOOL, OP_QUEUED, OP_DEPLOY, OP_START_AGENT, OP_STOP_AGENT, OP_PUSH,
+)  # fmt: skip
 
 # --- GenAI ------------------------------------------------------------------------------------------
 OPERATION: Final = "gen_ai.operation.name"
@@ -80,6 +83,7 @@ CONTEXT_ID: Final = "teamwright.a2a.context_id"
 A2A_METHOD: Final = "teamwright.a2a.method"
 A2A_MESSAGE_ID: Final = "teamwright.a2a.message_id"
 HISTORY_LENGTH: Final = "teamwright.a2a.history_length"
+PUSH_TO: Final = "teamwright.a2a.push_to"  # without query and password
 TOOL_SOURCE: Final = "teamwright.tool.source"
 MCP_SERVER: Final = "teamwright.mcp.server"
 ATTEMPT: Final = "teamwright.attempt"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import resource
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -17,6 +18,7 @@ from starlette.requests import Request
 
 from teamwright.errors import Refused, TokenRefused
 from teamwright.tracing.reader import SpanReader
+from teamwright.tracing.rows import Writer
 from teamwright.tracing.store import SpanStore, Stored
 from teamwright.tracing.testing import Spans
 from teamwright.tracing.tracer import Tracer
@@ -101,7 +103,7 @@ async def test_a_body_without_a_length_is_bounded_too(client: httpx.AsyncClient,
 async def test_who_may_not_is_told_so(
     client: httpx.AsyncClient, serve: Serve, listener: Callable[..., socket.socket], store: SpanStore, body: bytes
 ) -> None:
-    async def authorize(request: Request) -> None:
+    def authorize(request: Request) -> None:
         token = request.headers.get("authorization")
         if token is None:
             raise TokenRefused("no token")
@@ -122,9 +124,9 @@ async def test_a_writer_that_is_behind_says_when_to_come_again(
     taken = asyncio.Event()
 
     class Telling(SpanStore):
-        def ingest(self, body: bytes, *, started: bool = False) -> Future[Stored]:
+        def ingest(self, body: bytes, *, started: bool = False, writer: Writer | None = None) -> Future[Stored]:
             taken.set()
-            return super().ingest(body, started=started)
+            return super().ingest(body, started=started, writer=writer)
 
     store = Telling(tmp_path / "busy.db", capacity=len(body))
     gate = threading.Event()
@@ -139,3 +141,71 @@ async def test_a_writer_that_is_behind_says_when_to_come_again(
         assert (await first).status_code == 200
     held.result()
     store.close()
+
+
+def pairs(count: int) -> bytes:
+    """A span with so many empty attributes."""
+    return _wrap(0x0A, _wrap(0x12, _wrap(0x12, b"\x4a\x00" * count)))
+
+
+def _wrap(tag: int, body: bytes) -> bytes:
+    size, head = len(body), bytearray((tag,))
+    while size > 127:
+        head.append(size & 127 | 128)
+        size >>= 7
+    return bytes((*head, size)) + body
+
+
+HOSTILE: dict[str, Callable[[bytes], bytes]] = {
+    "truncated": lambda body: body[:-7],
+    "a million attributes": lambda body: pairs(1_000_000),
+    "many attributes": lambda body: pairs(5_000),
+    "a million spans": lambda body: _wrap(0x0A, _wrap(0x12, b"\x12\x00" * 1_000_000)),
+    "attributes in attributes": lambda body: _nested(200_000),
+    "another message": lambda body: b"\x0a\x05hello",
+    "clock at 1970": lambda body: _at(body, 1_000_000_000),
+}
+
+
+def _nested(depth: int) -> bytes:
+    value = b""
+    for _ in range(300):
+        value = _wrap(0x0A, _wrap(0x12, _wrap(0x32, value)))
+    return _wrap(0x0A, _wrap(0x12, _wrap(0x12, _wrap(0x4A, value) * (depth // 300))))
+
+
+def _at(body: bytes, start: int) -> bytes:
+    request = TracesData.FromString(body)
+    for block in request.resource_spans:
+        for scoped in block.scope_spans:
+            for span in scoped.spans:
+                span.start_time_unix_nano = start
+    return request.SerializeToString()
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+async def test_hostile_spans_are_refused_and_take_no_memory(
+    client: httpx.AsyncClient,
+    name: str,
+    serve: Serve,
+    listener: Callable[..., socket.socket],
+    store: SpanStore,
+    body: bytes,
+) -> None:
+    data = HOSTILE[name](body)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    async with serve(store, listener()) as url:
+        answer = await client.post(f"{url}/v1/traces", content=data, headers=PROTOBUF)
+        assert answer.status_code == 400 and answer.json()["error"]["message"]
+        assert (await client.post(f"{url}/v1/traces", content=body, headers=PROTOBUF)).status_code == 200
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KiB
+
+
+async def test_an_agent_writes_only_its_own(
+    client: httpx.AsyncClient, serve: Serve, listener: Callable[..., socket.socket], store: SpanStore, body: bytes
+) -> None:
+    async with serve(store, listener(), authorize=lambda request: ("team", "other")) as url:
+        answer = await client.post(f"{url}/v1/traces", content=body, headers=PROTOBUF)
+        assert answer.status_code == 400 and "only its own" in answer.json()["error"]["message"]
+    async with serve(store, listener(), authorize=lambda request: ("team", "lead")) as url:
+        assert (await client.post(f"{url}/v1/traces", content=body, headers=PROTOBUF)).status_code == 200

@@ -248,3 +248,26 @@ def test_an_entry_from_outside_is_the_top(tracer: Tracer, spans: Spans, store: S
     with SpanReader(store.path) as reader:
         shown = trace_show(reader.show("aaaa"))
     assert shown["status"] == "ok" and shown["complete"] and shown["summary"]["query"] == "hello"
+
+
+def test_sql_views(tracer: Tracer, spans: Spans, store: SpanStore) -> None:
+    with tracer.query("team", text="Sum?", user="ada") as root, tracer.agent(message="x"):
+        with tracer.model_call(model="gpt-4o", provider="openai") as call:
+            call.first_token().usage(input_tokens=1000, output_tokens=100)
+        with tracer.model_call(model="mine") as call:
+            call.usage(input_tokens=1, output_tokens=1)
+        with tracer.tool_call(name='odd "name"', call_id="c1", source="mcp", server="files") as tool:
+            tool.fail("no")
+        with tracer.peer_call(target="Writer", target_id="writer"):
+            pass
+    store.ingest(spans.body).result()
+    db = connect(store.path, read_only=True)
+    calls = [tuple(row) for row in db.execute("select model, input_tokens, cost_usd, estimated from model_calls")]
+    assert calls == [("gpt-4o", 1000, 0.0035, 1), ("mine", 1, None, None)]
+    (tool_row,) = db.execute("select tool, source, server, call_id, status, error, agent from tool_calls")
+    assert tuple(tool_row) == ('odd "name"', "mcp", "files", "c1", "error", "error", "lead")
+    assert [tuple(row) for row in db.execute("select caller, target from a2a_calls")] == [("lead", "writer")]
+    (query,) = db.execute("select trace_id, question, status, user, cost_usd, estimated from queries")
+    assert tuple(query) == (root.trace_id, "Sum?", "ok", "ada", None, 1)
+    assert len(db.execute("select * from runs").fetchall()) == 1
+    db.close()
