@@ -29,8 +29,11 @@ _EXTENSIONS = {
 }
 
 
-def build_card(spec: AgentSpec, agent: Agent, tools: Sequence[Tool]) -> AgentCard:
-    """The card of an agent: what the job file says, else what its class says; skills from its tools."""
+def build_card(spec: AgentSpec, agent: Agent, tools: Sequence[Tool], *, extended: bool = False) -> AgentCard:
+    """The card of an agent: what the job file says, else what its class says; skills from its tools.
+
+    The extended one, for whoever has a token, also has the tools that are not its own, and whom it may ask.
+    """
     name = spec.name or agent.name or spec.agent
     description = spec.description or description_of(agent) or f"The agent {spec.agent} of the job {spec.job}"
     return AgentCard(
@@ -38,9 +41,11 @@ def build_card(spec: AgentSpec, agent: Agent, tools: Sequence[Tool]) -> AgentCar
         description=description,
         version=spec.version,
         provider=AgentProvider(organization="teamwright", url="https://teamwright.dev"),
-        supported_interfaces=[AgentInterface(url=spec.url, protocol_binding="JSONRPC", protocol_version="1.0")],
+        supported_interfaces=_interfaces(spec.url),
         capabilities=AgentCapabilities(
             streaming=True,
+            push_notifications=True,
+            extended_agent_card=True,
             extensions=[AgentExtension(uri=uri, description=text, required=False) for uri, text in _EXTENSIONS.items()],
         ),
         security_schemes={
@@ -51,12 +56,22 @@ def build_card(spec: AgentSpec, agent: Agent, tools: Sequence[Tool]) -> AgentCar
         security_requirements=[SecurityRequirement(schemes={"bearer": StringList()})],
         default_input_modes=["text/plain", "application/json"],
         default_output_modes=["text/plain", "application/json"],
-        skills=_skills(spec, agent, tools)
+        skills=_skills(spec, agent, tools, extended)
         or [AgentSkill(id=spec.agent, name=name, description=description, tags=[spec.agent])],
     )
 
 
-def _skills(spec: AgentSpec, agent: Agent, tools: Sequence[Tool]) -> list[AgentSkill]:
+def _interfaces(url: str) -> list[AgentInterface]:
+    """Both bindings at one address, for clients of A2A 1.0 and of 0.3."""
+    base = url.rstrip("/")
+    return [
+        AgentInterface(url=where, protocol_binding=binding, protocol_version=version)
+        for version in ("1.0", "0.3")
+        for where, binding in ((f"{base}/", "JSONRPC"), (base, "HTTP+JSON"))
+    ]
+
+
+def _skills(spec: AgentSpec, agent: Agent, tools: Sequence[Tool], extended: bool) -> list[AgentSkill]:
     given = [
         AgentSkill(
             id=str(skill.get("id", "")),
@@ -68,7 +83,11 @@ def _skills(spec: AgentSpec, agent: Agent, tools: Sequence[Tool]) -> list[AgentS
         for skill in (*spec.skills, *agent.skills)
     ]
     known = {skill.id for skill in given}
-    return given + [
+    asks = [
+        AgentSkill(id=f"ask-{peer.id}", name=f"Ask {peer.id}", description=f"May ask {peer.id}", tags=["peer", peer.id])
+        for peer in (spec.peers if extended else ())
+    ]
+    return [*given, *asks] + [
         AgentSkill(
             id=tool.name,
             name=tool.name.replace("_", " ").capitalize(),
@@ -76,5 +95,5 @@ def _skills(spec: AgentSpec, agent: Agent, tools: Sequence[Tool]) -> list[AgentS
             tags=list(tool.tags) or [tool.name],
         )
         for tool in tools
-        if tool.source == "local" and tool.name not in known
+        if (extended or tool.source == "local") and tool.name not in known
     ]

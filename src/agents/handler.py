@@ -36,6 +36,7 @@ from a2a.types import (
 from a2a.utils.errors import A2AError, InternalError, InvalidParamsError, UnsupportedOperationError
 
 from teamwright.agents.gate import Busy
+from teamwright.agents.push import Push
 from teamwright.agents.runner import Runner
 from teamwright.agents.spec import OnDisconnect
 from teamwright.agents.tasks import FINISHED, PARKED, MemoryTaskStore
@@ -68,20 +69,35 @@ class AgentHandler(DefaultRequestHandler):
     """The SDK's request handler, with our short way for blocking messages of other agents."""
 
     def __init__(
-        self, runner: Runner, store: MemoryTaskStore, card: AgentCard, *, on_disconnect: OnDisconnect = "continue"
+        self,
+        runner: Runner,
+        store: MemoryTaskStore,
+        card: AgentCard,
+        push: Push,
+        *,
+        extended_card: AgentCard | None = None,
+        on_disconnect: OnDisconnect = "continue",
+        queues_rest: float = _QUEUES_REST,
     ) -> None:
         super().__init__(
             agent_executor=AgentExecution(runner),
             task_store=store,
             agent_card=card,
-            interrupted_task_timeout=_QUEUES_REST,
+            push_config_store=push.configs,
+            push_sender=push.sender,
+            push_url_validator=push.allowed,
+            extended_agent_card=extended_card,
+            interrupted_task_timeout=queues_rest,
         )
+        self._push = push
         self._runner = runner
         self._store = store
         self._cancels = on_disconnect == "cancel"
         self._ending: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         store.on_parked = self._look_after_parked
+        store.on_gone = push.configs.forget
+        runner.on_span = push.configs.trace
 
     async def aclose(self) -> None:
         """End everything under way."""
@@ -90,6 +106,7 @@ class AgentHandler(DefaultRequestHandler):
         for task in self._ending:
             task.cancel()
         await super().aclose()
+        await self._push.sender.aclose()
 
     @validate_request_params
     async def on_message_send(self, params: SendMessageRequest, context: ServerCallContext) -> Message | Task:

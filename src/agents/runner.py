@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -37,6 +37,8 @@ class Runner:
         self, spec: AgentSpec, agent: Agent, tools: Sequence[Tool], *, tracer: Tracer, peers: Peers, sessions: Sessions
     ) -> None:
         self.gate = Gate(spec.max_concurrent, spec.queue)
+        #: Hears of each span of a task.
+        self.on_span: Callable[[str, AgentSpan], None] = lambda task_id, span: None
         self._spec = spec
         self._agent = agent
         self._tools = tuple(tools)
@@ -64,6 +66,8 @@ class Runner:
             work = Work(message.task_id or run.run_id, message, run, span)
             self._work[work.key] = work
             work.begin(self._within_limits(work, emit), self._forget)
+        if message.task_id:
+            self.on_span(message.task_id, span)
         try:
             outcome = await work.outcome()
             _describe(span, outcome)
@@ -75,6 +79,11 @@ class Runner:
             if work.ended:
                 work.done.set()
         return outcome
+
+    def span(self, task_id: str) -> AgentSpan | None:
+        """The span of the task that is worked on."""
+        work = self._work.get(task_id)
+        return work.span if work is not None else None
 
     def rests(self, task_id: str) -> bool:
         """Whether the work on that task waits for an answer."""

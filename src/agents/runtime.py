@@ -23,6 +23,7 @@ from teamwright.agents.handler import AgentHandler
 from teamwright.agents.loading import load_class
 from teamwright.agents.peers import Peers
 from teamwright.agents.pipeline import in_pipeline
+from teamwright.agents.push import Push
 from teamwright.agents.registration import Registration
 from teamwright.agents.runner import Runner
 from teamwright.agents.server import Door, build_app
@@ -80,7 +81,14 @@ class Runtime:
         self.registration = Registration(spec, self.card, self.http, self.tokens)
         self.epochs = EpochFile(Path(spec.epoch_file))
         verifier = Verifier(spec.public_key, spec.home_id, self.epochs)
-        self.handler = AgentHandler(self.runner, MemoryTaskStore(), self.card, on_disconnect=spec.on_disconnect)
+        self.handler = AgentHandler(
+            self.runner,
+            MemoryTaskStore(),
+            self.card,
+            Push.of(self.http, self.tracer, spec.push_urls, self.runner.span),
+            extended_card=build_card(spec, self.agent, self.tools, extended=True),
+            on_disconnect=spec.on_disconnect,
+        )
         self.app: ASGIApp = build_app(self.handler, self.card, Door(spec, verifier, self.registration.grace))
         self.exporter = (
             Exporter(

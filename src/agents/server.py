@@ -3,11 +3,11 @@
 GET  /livez /readyz     200 while the loop turns; open
 GET  /.well-known/agent-card.json    the card; open
 POST /                  A2A over JSON-RPC, with a bearer token for this agent from somebody on its list of callers
+     /message:send, /tasks …         the same over HTTP+JSON; /v1/… is that of A2A 0.3
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -15,7 +15,8 @@ from a2a.auth.user import User
 from a2a.extensions.common import get_requested_extensions
 from a2a.server.context import ServerCallContext
 from a2a.server.request_handlers.request_handler import RequestHandler
-from a2a.server.routes import create_agent_card_routes, create_jsonrpc_routes
+from a2a.server.request_handlers.response_helpers import agent_card_to_dict
+from a2a.server.routes import create_jsonrpc_routes, create_rest_routes
 from a2a.server.routes.common import ServerCallContextBuilder
 from a2a.types import AgentCard
 from starlette.applications import Starlette
@@ -24,6 +25,8 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from teamwright.agents.card_route import CardRoute
+from teamwright.agents.refusals import FORBIDDEN, TOO_LARGE, UNAUTHENTICATED, WRONG_TYPE
 from teamwright.agents.spec import FRONT_DOOR, AgentSpec
 from teamwright.agents.wire import EXTENSIONS
 from teamwright.errors import Refused, TokenRefused
@@ -35,6 +38,15 @@ BODY_LIMIT = 16 << 20
 
 _OPEN = frozenset(["/livez", "/readyz", CARD_PATH])
 _SCOPE = "teamwright"
+_VERSION = "a2a-version"
+_MEDIA_TYPES = frozenset(["application/json", "application/a2a+json"])
+#: What HTTP+JSON calls a message; JSON-RPC says it itself.
+_METHODS = {
+    "/message:send": "SendMessage",
+    "/message:stream": "SendStreamingMessage",
+    "/v1/message:send": "message/send",
+    "/v1/message:stream": "message/stream",
+}
 
 
 @dataclass(slots=True)
@@ -85,13 +97,16 @@ class Guarded:
         try:
             claims = self._door.admit(headers.get(b"authorization", b"").decode("latin-1"))
         except TokenRefused as error:
-            await _refuse(401, error, scope, receive, send)
+            await UNAUTHENTICATED.send(error.message, scope, receive, send)
             return
         except Refused as error:
-            await _refuse(403, error, scope, receive, send)
+            await FORBIDDEN.send(error.message, scope, receive, send)
             return
-        if int(headers.get(b"content-length") or 0) > BODY_LIMIT:
-            await _refuse(413, Refused(f"the request is larger than {BODY_LIMIT >> 20} MB"), scope, receive, send)
+        if (length := headers.get(b"content-length", b"0")).isdigit() and int(length) > BODY_LIMIT:
+            await TOO_LARGE.send(f"the request is larger than {BODY_LIMIT >> 20} MB", scope, receive, send)
+            return
+        if (kind := headers.get(b"content-type")) and _media_type(kind) not in _MEDIA_TYPES and length != b"0":
+            await WRONG_TYPE.send(f"{_media_type(kind)} is not understood: send JSON", scope, receive, send)
             return
         admitted = scope[_SCOPE] = Admitted(claims)
         if asked := headers.get(b"a2a-extensions"):
@@ -131,7 +146,8 @@ class ContextBuilder(ServerCallContextBuilder):
         return ServerCallContext(
             user=Caller(admitted.claims),
             state={
-                "headers": dict(request.headers),
+                "headers": _wanted(request.headers, request.query_params),
+                "method": _METHODS.get(request.url.path, ""),
                 "claims": admitted.claims,
                 "role": admitted.claims.role,
                 "reply_headers": admitted.reply_headers,
@@ -147,12 +163,15 @@ def build_app(handler: RequestHandler, card: AgentCard, door: Door) -> ASGIApp:
     async def well(_: Request) -> Response:
         return PlainTextResponse("ok\n")
 
+    builder = ContextBuilder()
+    rest = create_rest_routes(handler, context_builder=builder, enable_v0_3_compat=True)
     routes = [
-        *create_jsonrpc_routes(handler, "/", context_builder=ContextBuilder()),
-        *create_agent_card_routes(card, card_url=CARD_PATH, cache_control="public, max-age=60"),
+        *create_jsonrpc_routes(handler, "/", context_builder=builder, enable_v0_3_compat=True),
+        CardRoute(agent_card_to_dict(card)).route(CARD_PATH),
         Route("/livez", well),
         # Nothing is served before the backend is open, so whoever gets an answer here may ask.
         Route("/readyz", well),
+        *(route for route in rest if isinstance(route, Route)),  # without those of tenants: we have none
     ]
     return Guarded(Starlette(routes=routes), door)
 
@@ -170,14 +189,13 @@ def _limited(receive: Receive) -> Receive:
     return counted
 
 
-async def _refuse(status: int, error: Refused, scope: Scope, receive: Receive, send: Send) -> None:
-    reasons: Mapping[int, str] = {401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 413: "TOO_LARGE"}
-    detail = {
-        "@type": "type.googleapis.com/google.rpc.ErrorInfo",
-        "reason": reasons[status],
-        "domain": "teamwright.dev",
-    }
-    body = {"jsonrpc": "2.0", "id": None, "error": {"code": -32600, "message": error.message, "data": [detail]}}
-    headers = {"www-authenticate": "Bearer"} if status == 401 else {}
-    response = Response(json.dumps(body), status, headers=headers, media_type="application/json")
-    await response(scope, receive, send)
+def _media_type(value: bytes) -> str:
+    return value.decode("latin-1").partition(";")[0].strip().lower()
+
+
+def _wanted(headers: Mapping[str, str], query: Mapping[str, str]) -> dict[str, str]:
+    """The headers as the SDK looks at them: the version may also stand in the query."""
+    found = dict(headers)
+    if _VERSION not in found and (version := query.get("A2A-Version") or query.get(_VERSION)):
+        found[_VERSION] = version
+    return found

@@ -129,6 +129,8 @@ class AgentResolver:
             limits=_limits(entry.limits, backend),
             max_concurrent=entry.max_concurrent,
             queue=entry.queue,
+            on_disconnect=entry.on_disconnect,
+            push_urls=entry.push_urls,
             restart=RestartPolicy(entry.restart.policy, entry.restart.max, entry.restart.within),
             threads=backend.threads,
             memory=entry.resources.memory,

@@ -38,30 +38,35 @@ def port_requests(plan: Plan, preferred: Mapping[str, int]) -> list[PortRequest]
     return [
         PortRequest(f"{plan.job}/{agent.id}", agent.port or preferred.get(agent.id), explicit=agent.port is not None)
         for agent in plan.agents
+        if agent.started
     ]
 
 
 def launch_orders(
     plan: Plan, ports: Mapping[str, int], secrets: Mapping[str, Mapping[str, str]], site: Site, mint: Mint
 ) -> dict[str, LaunchOrder]:
-    """The order of each agent, by agent id. `ports` are by `job/agent`, `secrets` by agent id."""
+    """The order of each agent that is started, by agent id. `ports` are by `job/agent`, `secrets` by agent id."""
     return {
-        agent.id: _order(plan, agent, ports, secrets.get(agent.id, {}), site, mint(plan, agent))
-        for agent in plan.agents
+        agent.id: _order(plan, agent, ports, secrets, site, mint(plan, agent)) for agent in plan.agents if agent.started
     }
+
+
+def _peer(plan: Plan, agent: AgentPlan, ports: Mapping[str, int], secrets: Mapping[str, str]) -> PeerSpec:
+    url = agent.url or agent_url(ports[f"{plan.job}/{agent.id}"])
+    headers = agent.auth.headers(secrets) if agent.auth is not None else {}
+    return PeerSpec(agent.id, plan.job, agent.id, url, agent.kind, headers)
 
 
 def _order(
     plan: Plan,
     agent: AgentPlan,
     ports: Mapping[str, int],
-    secrets: Mapping[str, str],
+    secrets: Mapping[str, Mapping[str, str]],
     site: Site,
     tokens: Mapping[str, str],
 ) -> LaunchOrder:
     home = site.home
-    peers = tuple(PeerSpec(callee, plan.job, callee, agent_url(ports[f"{plan.job}/{callee}"]))
-                  for callee in agent.callees)  # fmt: skip
+    peers = tuple(_peer(plan, plan.agent(callee), ports, secrets.get(callee, {})) for callee in agent.callees)
     spec = AgentSpec(
         job=plan.job,
         agent=agent.id,
@@ -103,11 +108,13 @@ def _order(
         limits=agent.limits,
         max_concurrent=agent.max_concurrent,
         queue=agent.queue,
+        on_disconnect=agent.on_disconnect,
+        push_urls=agent.push_urls,
         tracing=plan.tracing,
         content=plan.content,
         log_level=agent.environment.get("LOG_LEVEL", "info"),
         environment=agent.environment,
-        secrets=secrets,
+        secrets=secrets.get(agent.id, {}),
         tokens=tokens,
     )
     return LaunchOrder(

@@ -18,7 +18,7 @@ from teamwright.jobs.schema_agent import AgentEntry, Auth
 OWN_INTERPRETER: tuple[Kind, ...] = ("run", "script")
 
 _THINKING = ("prompt", "model", "model_options", "backend", "backend_options", "tools", "mcp_servers", "output_schema")
-_RUNNING = ("limits", "max_concurrent", "queue")
+_RUNNING = ("limits", "max_concurrent", "queue", "on_disconnect", "push_urls")
 _PROCESS = ("restart", "resources", "environment", "config")
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from teamwright.agents.spec import FOREIGN, Content, Kind
+from teamwright.agents.spec import FOREIGN, Content, Kind, OnDisconnect, PushUrls
 from teamwright.backends.api import Limits
 from teamwright.host.api import HealthCheck, RestartPolicy
 
@@ -80,6 +80,8 @@ class AgentPlan:
     limits: Limits = field(default_factory=Limits)
     max_concurrent: int = 32
     queue: int = 256
+    on_disconnect: OnDisconnect = "continue"
+    push_urls: PushUrls = "public"
     restart: RestartPolicy = field(default_factory=RestartPolicy)
     threads: bool = False
     memory: int | None = None

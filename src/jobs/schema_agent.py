@@ -227,7 +227,8 @@ class AgentKeys(Strict):
     calls: list[Id] | None = None
     discover: Discover | None = None
     route: Literal["any"] | None = None
-    on_disconnect: Literal["continue", "cancel"] | None = None
+    on_disconnect: Literal["continue", "cancel"] = "continue"
+    push_urls: Literal["public", "any"] = "public"
     scope: dict[str, Any] | None = None
     approve: list[Text] | None = None
 
