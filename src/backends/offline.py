@@ -158,7 +158,7 @@ class _Thought:
 
     def _answer(self) -> str:
         config = self._config
-        heard = [item for choice in self._choices or () for item in self._heard.get(choice.name, ())]
+        heard = [item for items in self._heard.values() for item in items]
         text = (
             answers.compose(config.agent, heard)
             if heard

@@ -158,9 +158,9 @@ async def test_tools_that_need_others_come_after_them_with_their_results(backend
     turn = fake_turn("Check the orders in data/orders.csv", tools=[as_tool(validate), as_tool(ingest)])
     assert (await say(backend, turn)).splitlines() == [
         "[offline, no model] Lead asked 2 and heard:",
+        "- ingest: read data/orders.csv",
         "- validate: checked out/b1.json",
         "  - a.csv:7 R1 odd",
-        "- ingest: read data/orders.csv",
     ]
     assert turn.usage.model_calls == 3
 

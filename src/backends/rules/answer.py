@@ -15,7 +15,7 @@ MARK = "[offline, no model]"
 
 _MOST_ITEMS = 12
 _LONG = 400
-_NESTED = re.compile(r"\A[^\n(:]{1,80} \(([^()\n]{1,120})\): ")
+_NESTED = re.compile(r"\A[^\n(:]{1,80} \(([^()\n]{1,120})\):\s")
 _RECALL = re.compile(
     r"\b(?:what|which|who|where|when|whose|how)\b.*\b(?:i|my|me|we|mine|our)\b"
     r"|\b(?:remember|recall|remind|earlier|before|previous(?:ly)?|so far)\b",
@@ -47,11 +47,12 @@ def compose(agent: str, heard: Sequence[Heard]) -> str:
     """An answer out of what tools and peers said."""
     if len(heard) == 1:
         source, text = _unwrapped(heard[0])
-        return f"{MARK} {agent} ({source}): {text}"
+        source = source.replace(" (", ", ").replace(")", "")
+        return f"{MARK} {agent} ({source}):{_set_off(text)}"
     lines = [f"{MARK} {agent} asked {len(heard)} and heard:"]
     for item in heard:
         source, text = _unwrapped(item)
-        lines.append(f"- {source}: " + text.replace("\n", "\n  "))
+        lines.append(f"- {source}:" + _set_off(text).replace("\n", "\n  "))
     return "\n".join(lines)
 
 
@@ -127,11 +128,17 @@ def _stand_in(wanted: Mapping[str, Any], text: str, sources: Sequence[str]) -> A
     return {"boolean": False, "object": {}, "null": None}.get(str(kind), text)
 
 
+def _set_off(text: str) -> str:
+    """A list begins on a line of its own."""
+    return f"\n{text}" if text.startswith("- ") else f" {text}"
+
+
 def _unwrapped(item: Heard) -> tuple[str, str]:
     """Source and words. An answer that is itself one source's becomes `linter (lint)`, and marks are gone."""
     text = item.text if item.data is None else readable(item.data)
+    ours = text.startswith(MARK)
     text = text.replace(f"{MARK} ", "").replace(MARK, "").strip()
-    if not item.failed and (nested := _NESTED.match(text)):
+    if ours and (nested := _NESTED.match(text)):
         return f"{item.source} ({nested[1]})", text[nested.end() :]
     return item.source, text
 
@@ -151,13 +158,11 @@ def _listed(key: str, items: Sequence[Any], summary: str) -> list[str]:
 
 
 def _told(item: Any, summary: str) -> bool:
-    """Whether the summary says it: its longest words stand there."""
-    if not summary:
+    """Whether the summary stands for it: for figures and names always, for sentences where it holds them."""
+    if not summary or (isinstance(item, Mapping) and "message" in item):
         return False
-    if isinstance(item, Mapping):
-        texts = [value for value in item.values() if isinstance(value, str)]
-        return bool(texts) and all(text in summary for text in texts)
-    return str(item) in summary
+    texts = item.values() if isinstance(item, Mapping) else [item]
+    return all(text in summary for text in texts if isinstance(text, str) and " " in text.strip())
 
 
 def _item(item: Any) -> str:

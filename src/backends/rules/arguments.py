@@ -19,6 +19,7 @@ _NUMBER = re.compile(r"(?<![\w.-])-?\d+(?:,\d{3})*(?:\.\d+)?(?![\w]*[-/.]\d)")
 _NAME = r"[A-Z][\w&'-]*(?:\s[A-Z][\w&'-]*)*"
 _LIST = re.compile(rf"(?<![\w/]){_NAME}(?:(?:\s*,\s*(?:and\s+)?|\s+(?:and|or|vs\.?)\s+){_NAME})+")
 _BRACKETED = re.compile(r"\[([a-z0-9]+(?:[-_.][a-z0-9]+)+)\]")
+_FENCED = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
 _WHOLE = frozenset(("question", "query", "text", "message", "prompt", "input", "request", "content", "topic", "task"))
 _MATERIAL = frozenset(("text", "texts", "content", "input", "claims", "batch", "notes", "data", "document", "code"))
 _PATHS = frozenset(("path", "file", "filename", "folder", "directory"))
@@ -152,23 +153,32 @@ class _Text:
         return None
 
     def _string(self, name: str, schema: Mapping[str, Any], *, required: bool) -> str | None:
-        given = re.search(rf"(?i)\b{re.escape(name)}\s*[=:]\s*(?:[\"'`]([^\"'`]+)[\"'`]|([^\s,;]+))", self._question)
-        if given:
-            return given[1] or given[2]
         parts = set(words(name))
+        # `text: …` is a sentence about a text, not an argument.
+        sign = "=" if parts & (_WHOLE | _MATERIAL) else "[=:]"
+        value = rf"(?i)\b{re.escape(name)}[^\S\n]*{sign}[^\S\n]*(?:[\"'`]([^\"'`\n]+)[\"'`]|([^\s,;`]+))"
+        if given := re.search(value, _FENCED.sub(" ", self._question)):
+            return given[1] or given[2]
         about = str(schema.get("description", "")).lower()
         if cited := _BRACKETED.findall(self._text) if re.search(r"\b(?:ids?|citations?)\b", about) else []:
             if parts & _MATERIAL:
-                return self._material()
+                return earlier(self._text) or self._material()
             return ", ".join(dict.fromkeys(cited))
         if not required:
             return self._optional(parts)
-        if (parts & _PATHS or "path" in about) and (found := paths(self._question)):
+        handed = earlier(self._text)
+        if handed and (parts & _MATERIAL or "a text" in about) and not parts & _PATHS:
+            return handed
+        if (parts & _PATHS or ("path" in about and not parts & _MATERIAL)) and (
+            found := paths(self._question) or paths(handed)
+        ):
             return found[0]
         if "code" in parts | set(words(about)) and (blocks := fenced(self._text)):
             return "\n".join(blocks) + "\n"
-        if parts & _MATERIAL or "a text" in about:
+        if parts & _MATERIAL:
             return self._material()
+        if "a text" in about:
+            return self._question
         if parts & _WHOLE or "question" in about or "code" in parts | set(words(about)):
             return next(self._quoted, None) or self._text
         return self._name(parts)
@@ -178,9 +188,7 @@ class _Text:
         return next(self._quoted, None) if parts & {"question", "query", "topic"} else None
 
     def _material(self) -> str:
-        """What is to be worked on: handed on by others, in a fence, quoted, behind a colon, or all of the question."""
-        if handed := earlier(self._text):
-            return handed
+        """What is to be worked on: in a fence, quoted, behind a colon, or all of the question."""
         if blocks := fenced(self._text):
             return "\n".join(blocks)
         if said := next(self._quoted, None):

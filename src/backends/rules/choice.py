@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from teamwright.backends.api import Peer, Tool
 from teamwright.backends.rules.arguments import fill
-from teamwright.backends.rules.words import asked, keywords, words
+from teamwright.backends.rules.words import asked, keywords, paths, words
 
 MOST_PEERS = 8
 MOST_TOOLS = 4
@@ -45,6 +45,8 @@ def choose(
     own = [tool for tool in tools if tool.source in ("local", "mcp")]
     order = _order(prompt, own, peers)
     chosen = _tools(own, question, text)
+    if not chosen and not peers:
+        chosen = _tools(own, keywords(*paths(text)), text)  # `Process orders.csv`, for one that reads a CSV of orders
     if not chosen and not first and not peers and len(own) == 1 and fill(own[0], text):
         chosen = [own[0]]  # whoever asked had a reason
     found = _peers(peers, question, about_self, first=first, tools=bool(chosen))
