@@ -30,8 +30,11 @@ def load(call: Call, file: Path, *, name: str | None = None, sets: Sequence[str]
     """The plan in a file and the secrets its agents get. Raises JobFileError with everything that is wrong."""
     from teamwright.cli.output import warn
     from teamwright.jobs import planner
+    from teamwright.jobs.examples import located
 
-    loaded = planner.load(file, environ=call.environ, name=name, sets=sets, cwd=call.cwd)
+    # What a program that starts us leaves in PWD may be another folder; `${PWD}` in a file means this one.
+    environ = {**call.environ, "PWD": str(call.cwd)}
+    loaded = planner.load(located(file), environ=environ, name=name, sets=sets, cwd=call.cwd)
     if not call.json:
         warn(loaded.warnings)
     return loaded

@@ -2,6 +2,7 @@
 
 hello   hello/lead   hello/@authors        a job, one of its agents, a group of them
 jobs/hello.yaml   jobs/hello.yaml/lead     a file stands for its job
+example:hello                              a job file that comes with Teamwright
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from teamwright.cli.app import Call
 from teamwright.errors import JobNotRunning, UnknownJob, UserError
+from teamwright.jobs import examples
 from teamwright.jobs.names import suggestion
 
 if TYPE_CHECKING:
@@ -53,6 +55,9 @@ class Target:
 
 def parse(call: Call, text: str) -> Target:
     """The target that `text` names. Raises UserError when it can't be one."""
+    if text.startswith(examples.PREFIX):
+        name, _, part = text.partition("/")
+        text = f"{examples.located(name)}/{part}" if part else str(examples.located(name))
     if match := _FILE.fullmatch(text):
         file = call.cwd / Path(match["file"]).expanduser()
         return Target(job_name(call, file), match["agent"], match["group"], file)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from teamwright.jobs.examples import BUNDLED
 from teamwright.jobs.names import suggestion
 
 FILE_LIMIT = 500
@@ -37,7 +38,8 @@ class Code:
 
 def search_path(folder: Path, cwd: Path) -> tuple[str, ...]:
     """Where modules are looked for: the job's folder, its nearest parent with a pyproject.toml, the current folder."""
-    project = next((parent for parent in (folder, *folder.parents) if (parent / "pyproject.toml").is_file()), None)
+    parents = (folder, *folder.parents)
+    project = next((parent for parent in parents if (parent / "pyproject.toml").is_file() or parent == BUNDLED), None)
     return tuple(dict.fromkeys(str(path) for path in (folder, project, cwd) if path is not None))
 
 

@@ -20,8 +20,12 @@ def project(root: Path) -> dict[str, Any]:
 
 def test_packages_are_the_folders(project: dict[str, Any], root: Path) -> None:
     folders = {path.parent.relative_to(root / "src") for path in (root / "src").rglob("__init__.py")}
-    expected = sorted(".".join(("teamwright", *folder.parts)) for folder in folders)
-    assert sorted(project["tool"]["setuptools"]["packages"]) == expected
+    expected = {".".join(("teamwright", *folder.parts)) for folder in folders}
+    files = {path for path in (root / "examples").rglob("*") if path.is_file() and path.suffix != ".pyc"}
+    expected |= {
+        ".".join(("teamwright.bundled.examples", *path.parent.relative_to(root / "examples").parts)) for path in files
+    }
+    assert sorted(project["tool"]["setuptools"]["packages"]) == sorted(expected)
 
 
 def test_every_folder_of_code_is_a_package(root: Path) -> None:

@@ -32,6 +32,8 @@ def test_wheel(root: Path, uv_environment: dict[str, str], tmp_path: Path) -> No
     names = zipfile.ZipFile(wheel).namelist()
     assert "teamwright/py.typed" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
+    for example in ("jobs/code-review.yaml", "tools/library/imf-2024.md", "data/prices.csv", "agents/research.py"):
+        assert f"teamwright/bundled/examples/{example}" in names
     assert [name for name in names if not name.startswith(("teamwright/", "teamwright-"))] == []
 
     constraints = tmp_path / "constraints.txt"
@@ -54,5 +56,12 @@ def test_wheel(root: Path, uv_environment: dict[str, str], tmp_path: Path) -> No
         assert started["status"] == "running"
         assert json.loads(run(deploy, "query", "team", "hi", "--json", folder=elsewhere))["status"] == "ok"
         assert json.loads(run(deploy, "trace", "show", "--json", folder=elsewhere))["complete"] is True
+        question = "What is the weather in Lisbon?"
+        asked = json.loads(run(deploy, "query", "example:stock-workflow", question, "--json", folder=elsewhere))
+        assert "Lisbon: " in asked["answer"]
+        run(deploy, "start", "example:code-review", folder=elsewhere)
+        (elsewhere / "odd.py").write_text("import os\n")
+        asked = json.loads(run(deploy, "query", "code-review", "Is `odd.py` complex?", "--json", folder=elsewhere))
+        assert "radon is not installed" in asked["answer"]
     finally:
         run(deploy, "stop", "--all", folder=elsewhere)
