@@ -31,6 +31,14 @@ IDLE = Setting("TEAMWRIGHT_IDLE", "60", "seconds an on-demand engine stays witho
 TRACING = Setting("TEAMWRIGHT_TRACING", "on", "on or off: record spans at all")
 TRACE_DAYS = Setting("TEAMWRIGHT_TRACE_DAYS", "30", "days that traces are kept; 0 = for ever")
 TRACE_SIZE = Setting("TEAMWRIGHT_TRACE_SIZE", "4096", "MiB that stored traces may take, the oldest go first; 0 = any")
+OTLP_ENDPOINT = Setting(
+    "TEAMWRIGHT_OTLP_ENDPOINT", None, "where spans are sent on to: URL[;header=value…], several apart by spaces"
+)
+OTLP_HEADERS = Setting("TEAMWRIGHT_OTLP_HEADERS", None, "header=value,… for the one endpoint")
+OTLP_CERTIFICATE = Setting(
+    "TEAMWRIGHT_OTLP_CERTIFICATE", None, "a file of authorities for endpoints"
+)
+OTLP_CONTENT = Setting("TEAMWRIGHT_OTLP_CONTENT", "off", "on or off: send what people and models said to endpoints too")
 TOKEN = Setting("TEAMWRIGHT_TOKEN", None, "a token to use instead of the home's operator token")
 
 #: What our processes may see of the shell they were started from; the rest is taken away.
@@ -53,6 +61,10 @@ ALLOWED_ENVIRONMENT = frozenset(
 )
 ALLOWED_PREFIXES = ("LC_",)
 PASSED_SETTINGS = (HOME, PORTS, SPAWN, IDLE, TRACING, TRACE_DAYS, TRACE_SIZE)
+#: For the engine alone: headers are keys. Whatever else is started forgets them.
+ENGINE_SETTINGS = (OTLP_ENDPOINT, OTLP_HEADERS, OTLP_CERTIFICATE, OTLP_CONTENT)
+OLDER_NAMES = ("AGENT_OTEL_ENABLED", "AGENT_OTEL_ENDPOINT")
+ENGINE_ONLY = frozenset([*(setting.env for setting in ENGINE_SETTINGS), *OLDER_NAMES])
 
 
 def value(setting: Setting, flag: T | None, environ: Mapping[str, str]) -> T | str | None:
@@ -82,7 +94,7 @@ def port_range(environ: Mapping[str, str]) -> range:
 
 def allowed_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """The part of `environ` that any process of ours may have."""
-    settings = {setting.env for setting in PASSED_SETTINGS}
+    settings = {setting.env for setting in PASSED_SETTINGS} | ENGINE_ONLY
     return {
         name: text
         for name, text in environ.items()

@@ -22,6 +22,7 @@ from teamwright.engine.auth import Gate, OwnHostOnly
 from teamwright.engine.control import Guard
 from teamwright.engine.fingerprint import fingerprint
 from teamwright.engine.follow import Followers
+from teamwright.engine.foreign import Foreign
 from teamwright.engine.front_door import FrontDoor
 from teamwright.engine.idle import Idle
 from teamwright.engine.jobs import Jobs
@@ -42,6 +43,7 @@ from teamwright.registry import service as registry
 from teamwright.safety.epochs import EpochFile
 from teamwright.safety.tokens import Claims, Issuer, Verifier
 from teamwright.tracing import collector
+from teamwright.tracing.endpoints import Endpoint
 from teamwright.tracing.retention import Retention
 from teamwright.tracing.spool import SpoolName
 
@@ -59,6 +61,7 @@ class EngineOrder:
     stay: bool = False
     idle: float = 60.0
     retention: Retention = field(default_factory=Retention)
+    forward_to: tuple[Endpoint, ...] = ()
     allowed_hosts: tuple[str, ...] = field(default=("127.0.0.1", "localhost", "[::1]"))
 
 
@@ -78,14 +81,16 @@ class Engine:
         mint = Mint(issuer)
         self.bus = EventBus()
         self.state = EngineState(home.engine_db, problem=lambda error: log.error("engine.db: %s", error))
-        self.spans = Spans(home, order.retention)
-        self.upstream = Upstream(mint)
+        self.spans = Spans(home, order.retention, order.forward_to)
+        secrets = SecretStore(home.secrets_file)
+        self.foreign = Foreign(self.state, secrets)
+        self.upstream = Upstream(mint, self.foreign)
         self.followers = Followers(self.state, self.upstream)
         self.registry = registry.Registry()
         self.link = HostLink(order.host_socket, on_event=self._on_event, on_hello=self._on_hello, on_lost=self._on_lost)
         self.jobs = Jobs(
             self.state,
-            SecretStore(home.secrets_file),
+            secrets,
             self.link,
             Site(home, order.url, issuer.public_key),
             mint,
@@ -93,6 +98,7 @@ class Engine:
             self.bus,
             wake=self._wake,
             died=self._died,
+            join=self.foreign.join,
             changed=lambda: self.idle.check(),
         )
         self.recovery = recovery.Recovery(self.jobs)
@@ -126,6 +132,7 @@ class Engine:
         await self.front_door.aclose()
         await self.followers.aclose()
         self.upstream.close()
+        await self.foreign.aclose()
         await self.spans.aclose()
         await asyncio.to_thread(self.state.close)
 

@@ -24,8 +24,10 @@ import uvloop
 from teamwright.engine.app import Engine, EngineOrder
 from teamwright.engine.control import GuardLine
 from teamwright.engine.liveness import Incarnation
+from teamwright.errors import UserError
 from teamwright.home import Home
 from teamwright.settings import IDLE, TRACE_DAYS, TRACE_SIZE, number
+from teamwright.tracing.endpoints import Endpoint, endpoints
 from teamwright.tracing.retention import Retention
 
 #: Seconds that requests may take to end when the engine does; streams are cut then.
@@ -56,6 +58,7 @@ async def serve(data: dict[str, Any]) -> None:
         stay=bool(data.get("stay")),
         idle=number(IDLE, os.environ),
         retention=_retention(os.environ),
+        forward_to=_forward_to(os.environ),
     )
     server: _Server | None = None
     ending = asyncio.Event()
@@ -103,6 +106,14 @@ async def serve(data: dict[str, Any]) -> None:
 def _retention(environ: Mapping[str, str]) -> Retention:
     days, size = number(TRACE_DAYS, environ), number(TRACE_SIZE, environ)
     return Retention(age=days * 86_400 or None, size=int(size * (1 << 20)) or None)
+
+
+def _forward_to(environ: Mapping[str, str]) -> tuple[Endpoint, ...]:
+    try:
+        return tuple(endpoints(environ))
+    except UserError as error:
+        log.error("spans are not sent on: %s", error.message)
+        return ()
 
 
 def main() -> None:

@@ -10,7 +10,9 @@ from collections.abc import Collection, Iterable
 from teamwright.engine.records import JobRecord
 from teamwright.home import Home
 from teamwright.tracing.content import Content
+from teamwright.tracing.endpoints import Endpoint
 from teamwright.tracing.exporter import LocalShipper
+from teamwright.tracing.forward import Forwarding
 from teamwright.tracing.retention import Retention
 from teamwright.tracing.spool import Spool, SpoolName, spools
 from teamwright.tracing.store import SpanStore
@@ -30,12 +32,14 @@ _NO_LIMIT = Retention()
 class Spans:
     """Everything about spans that the engine owns. Build it in the engine's loop, then `start()`."""
 
-    def __init__(self, home: Home, retention: Retention = _NO_LIMIT) -> None:
+    def __init__(self, home: Home, retention: Retention = _NO_LIMIT, forward_to: Iterable[Endpoint] = ()) -> None:
         self._home = home
         self.incarnation = secrets.token_hex(4)
         self.store = SpanStore(home.spans_db)
         self._spool = Spool.create(home.spool_dir, "", SERVICE, self.incarnation)
         self._shipper = LocalShipper(self._spool, self.store)
+        self.forwarding = Forwarding(forward_to, home.path / "forward")
+        self.store.listen_to_spans(self.forwarding.take)
         self._files = TraceFiles(self.store, home.trace_file)
         self._tracers: dict[tuple[Content, bool], Tracer] = {}
         self._burials: asyncio.Queue[tuple[SpoolName, str]] = asyncio.Queue()
@@ -46,6 +50,7 @@ class Spans:
         """Begin to ship, bury and write trace files."""
         self._shipper.start()
         self._files.start()
+        self.forwarding.start()
         self._tasks = [
             asyncio.create_task(self._bury(), name="burials"),
             asyncio.create_task(self._expire(), name="retention"),
@@ -58,6 +63,7 @@ class Spans:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._shipper.aclose(_LAST_SPANS)
         await self._files.aclose()
+        await self.forwarding.aclose(_LAST_SPANS)
         self._spool.close(remove=True)
         self.store.close()
 

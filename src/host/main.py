@@ -24,6 +24,7 @@ from teamwright.host import zygote
 from teamwright.host.proc import MARK
 from teamwright.host.spawn import become_subreaper
 from teamwright.host.sweep import kill_below
+from teamwright.settings import ENGINE_ONLY
 
 if TYPE_CHECKING:
     from teamwright.host.desk import Desk
@@ -42,6 +43,8 @@ def main(argument: str) -> None:
     become_subreaper()
     if os.getppid() != order["guard"]:
         raise SystemExit(1)
+    for name in ENGINE_ONLY:
+        os.environ.pop(name, None)
     start, first = None, None
     if os.environ.get("TEAMWRIGHT_SPAWN") != "subprocess":
         # Warming up takes longest: it goes on beside the rest of our own imports.

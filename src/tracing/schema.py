@@ -98,10 +98,12 @@ def store(
     rows: Sequence[Row],
     origins: Origins,
     notes: Iterable[tuple[bytes, bytes, int]] = (),
+    took: list[Row] | None = None,
 ) -> dict[bytes, dict[str, Any]]:
     """Put spans in and bring the summaries up to date; the same spans again change nothing.
 
-    Real beats synthetic beats started. Returns the summaries of the traces that changed.
+    Real beats synthetic beats started. Returns the summaries of the traces that changed;
+    the spans that did are put into `took`.
     """
     known = _known(db, rows)
     changed: dict[tuple[bytes, bytes], tuple[Row, tuple[int, int] | None]] = {}
@@ -115,6 +117,8 @@ def store(
     fresh = [note for note in notes if _note(db, note)]
     if not changed and not fresh:
         return {}
+    if took is not None:
+        took += [row for row, _ in changed.values()]
     db.executemany(
         _UPSERT,
         [

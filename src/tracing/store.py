@@ -7,7 +7,7 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +71,7 @@ class SpanStore:
         self._lock = threading.Lock()
         self._now = now
         self._listeners: list[Listener] = []
+        self._span_listeners: list[Callable[[Sequence[Row]], None]] = []
         self._gone: dict[str, tuple[str, int]] = {}
         self._writer.submit(self._prepare).result()
 
@@ -83,6 +84,10 @@ class SpanStore:
         """Tell `listener` after each commit which traces changed; it must be quick and must not raise."""
         self._listeners.append(listener)
 
+    def listen_to_spans(self, listener: Callable[[Sequence[Row]], None]) -> None:
+        """Tell `listener` after each commit which spans are new or changed, in the writer's thread: be quick."""
+        self._span_listeners.append(listener)
+
     def ingest(self, body: bytes, *, started: bool = False, writer: Writer | None = None) -> Future[Stored]:
         """Take in an OTLP request; the future is done when it is committed.
 
@@ -90,11 +95,13 @@ class SpanStore:
         sqlite3.Error when the disk says no. A `writer` (job, agent) may only write spans of its own.
         """
 
+        took: list[Row] = []
+
         def work(db: sqlite3.Connection) -> tuple[Stored, dict[bytes, dict[str, Any]]]:
             found = decode(body, started=started, writer=writer)
-            return Stored(len(found.rows), found.rejected, found.reason), self._store(db, found)
+            return Stored(len(found.rows), found.rejected, found.reason), self._store(db, found, took)
 
-        return self._submit(work, len(body))
+        return self._submit(work, len(body), took)
 
     def drain(self, folder: Path, *, which: Callable[[SpoolName], bool] | None = None, remove: bool = False) -> Drained:
         """Take in what lies in the spools of `folder` beyond their marks; `remove` deletes them afterwards.
@@ -135,9 +142,10 @@ class SpanStore:
             db.execute("insert or ignore into gone(process, reason, at) values(?,?,?)", (name.text, reason, at))
             self._gone[name.text] = (reason, at)
             rows = open_rows(db, name.text)
-            return len(rows), store(db, [closed(row, reason, at) for row in rows], self._origins)
+            return len(rows), store(db, [closed(row, reason, at) for row in rows], self._origins, took=took)
 
-        return self._submit(work, 0)
+        took: list[Row] = []
+        return self._submit(work, 0, took)
 
     def open_processes(self) -> list[SpoolName]:
         """The processes that have open spans, for those to be closed whose process is no more. Blocks."""
@@ -188,10 +196,10 @@ class SpanStore:
         """Commit what waits and close the file."""
         self._writer.close()
 
-    def _store(self, db: sqlite3.Connection, found: Decoded) -> dict[bytes, dict[str, Any]]:
+    def _store(self, db: sqlite3.Connection, found: Decoded, took: list[Row]) -> dict[bytes, dict[str, Any]]:
         try:
             rows = [self._unless_gone(row) for row in found.rows] if self._gone else found.rows
-            return store(db, rows, self._origins, found.notes)
+            return store(db, rows, self._origins, found.notes, took)
         except BaseException:
             self._origins.forget()
             raise
@@ -203,7 +211,10 @@ class SpanStore:
         return closed(row, *gone) if gone else row
 
     def _submit(
-        self, work: Callable[[sqlite3.Connection], tuple[Any, dict[bytes, dict[str, Any]]]], size: int
+        self,
+        work: Callable[[sqlite3.Connection], tuple[Any, dict[bytes, dict[str, Any]]]],
+        size: int,
+        took: Sequence[Row] = (),
     ) -> Future[Any]:
         with self._lock:
             if self._waiting and self._waiting + size > self._capacity:
@@ -224,6 +235,8 @@ class SpanStore:
             result, changed = future.result()
             if changed:
                 self._tell(changed)
+            if took:
+                self._tell_spans(took)
             outcome.set_result(result)
 
         try:
@@ -238,6 +251,13 @@ class SpanStore:
         for listener in self._listeners:
             try:
                 listener(changed)
+            except Exception:
+                log.exception("a listener of the span store failed")
+
+    def _tell_spans(self, rows: Sequence[Row]) -> None:
+        for listener in self._span_listeners:
+            try:
+                listener(rows)
             except Exception:
                 log.exception("a listener of the span store failed")
 
