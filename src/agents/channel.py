@@ -19,6 +19,8 @@ import httpx
 #: Seconds. Idle connections are used again for so long; servers of ours keep theirs open longer.
 _IDLE = 30.0
 _CONNECT = 3.0
+#: Seconds from the headers of an answer to its end: the work is done by then, only its bytes are on their way.
+_BODY = 60.0
 #: Bytes. No answer is longer.
 _LIMIT = 64 << 20
 
@@ -117,6 +119,7 @@ class _Channel(asyncio.Protocol):
         self.alive = False
         self.reusable = False
         self.used = 0.0
+        self._slow: asyncio.TimerHandle | None = None
 
     async def exchange(self, request: bytes) -> Reply:
         loop = asyncio.get_running_loop()
@@ -130,7 +133,12 @@ class _Channel(asyncio.Protocol):
         if self._transport is None or not self.alive:
             raise Broken("the connection was closed")
         self._transport.write(request)
-        reply = await self._answer
+        try:
+            reply = await self._answer
+        finally:
+            if self._slow is not None:
+                self._slow.cancel()
+                self._slow = None
         self.used = loop.time()
         return reply
 
@@ -171,6 +179,9 @@ class _Channel(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         self._headers_done = True
+        if self._parser.get_status_code() >= 200:
+            loop = asyncio.get_running_loop()
+            self._slow = loop.call_later(_BODY, self._fail, f"the answer was not complete after {_BODY:g} s")
 
     def on_body(self, body: bytes) -> None:
         self._size += len(body)

@@ -7,6 +7,7 @@ import difflib
 import json
 import logging
 import time
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -15,6 +16,7 @@ from uuid import UUID, uuid4, uuid5
 
 import httpx
 
+from teamwright.agents.breaker import Breaker
 from teamwright.agents.budget import Grant, PeerBudget
 from teamwright.agents.channel import Broken, Channels, Reply, Unreachable
 from teamwright.agents.spec import AgentSpec, PeerSpec
@@ -33,6 +35,12 @@ log = logging.getLogger(__name__)
 ANSWER_DEADLINE = 600.0
 CARD_DEADLINE = 2.0
 _CARD_RETRY = 10.0
+#: The part of a call's time that its name may take.
+_CARD_SHARE = 0.1
+#: What a query keeps of its own time when it waits for a peer: seconds at most, and the part of what is left.
+_REST, _REST_SHARE = 0.5, 0.05
+#: Conversations of peers that gave them names of their own.
+_SESSIONS = 10_000
 _RETRY_PAUSE = 0.1
 _CONVERSATIONS = UUID("6f6a2c4e-3c1b-5d0e-9f57-0c1f6a2d9b11")
 
@@ -59,7 +67,8 @@ class Peers:
         self._tokens = tokens
         self._known = {peer.id: peer for peer in spec.peers}
         self._cards: dict[str, asyncio.Task[Peer]] = {}
-        self._sessions: dict[tuple[str, str], str] = {}
+        self._breakers = {peer.id: Breaker(peer.id) for peer in spec.peers}
+        self._sessions: OrderedDict[tuple[str, str, str], str] = OrderedDict()
 
     async def all(self) -> list[Peer]:
         """Every peer with what its card says; one that doesn't answer goes by its id."""
@@ -69,7 +78,8 @@ class Peers:
         """Ask a peer and wait for its answer.
 
         Raises PeerError (`reason`: unknown_peer, unreachable, timeout, broken_connection, unauthorized, forbidden,
-        busy, bad_answer, refused, or the state of a task that didn't succeed) or LimitReached (depth, peer_calls).
+        busy, bad_answer, refused, circuit_open, or the state of a task that didn't succeed) or LimitReached (depth,
+        peer_calls).
         """
         peer = self._find(agent)
         run = caller.run
@@ -78,11 +88,11 @@ class Peers:
                 "depth",
                 f"{agent} is not asked: the query is {run.depth} calls deep (limit depth: {self._spec.limits.depth})",
             )
-        card = await self._card(peer)
+        name = await self._name(peer, run)
         with await caller.budget.take() as grant:
             session = self._session(run, peer)
             with self._tracer.peer_call(
-                target=card.name, target_id=peer.id, message=text, session=session, method="SendMessage"
+                target=name, target_id=peer.id, message=text, session=session, method="SendMessage"
             ) as span:
                 return await self._call(caller, peer, span, grant, text, files, session)
 
@@ -108,14 +118,17 @@ class Peers:
         inject(span, headers, metadata, run=below)
         span.set({v.A2A_MESSAGE_ID: message_id})
         body = request_body(text, files, message_id=message_id, context_id=session, metadata=metadata)
-        async with caller.waiting():
-            content = await self._post(peer, headers, body, deadline, name)
-        answer, error = read_answer(peer.id, content)
+        with self._breakers[peer.id].attempt():
+            async with caller.waiting():
+                content = await self._post(peer, headers, body, deadline, name)
+            answer, error = read_answer(peer.id, content)
         grant.spent = answer.usage.peer_calls
         span.answer(answer.text, state=answer.state, usage=answer.usage)
         span.set({v.TASK_ID: answer.task_id})
         if answer.session and answer.session != session:
-            self._sessions[(run.session or "", peer.id)] = answer.session
+            self._sessions[(run.user or "", run.session or "", peer.id)] = answer.session
+            while len(self._sessions) > _SESSIONS:
+                self._sessions.popitem(last=False)
         caller.count(answer.usage + Usage(peer_calls=1))
         if error is not None:
             raise error
@@ -158,7 +171,7 @@ class Peers:
     def _session(self, run: RunContext, peer: PeerSpec) -> str:
         """The peer's conversation for this one: always the same, so that it survives restarts of both."""
         session = run.session or run.run_id
-        return self._sessions.get((session, peer.id)) or str(
+        return self._sessions.get((run.user or "", session, peer.id)) or str(
             uuid5(_CONVERSATIONS, f"{self._spec.id} {peer.job}/{peer.agent} {run.user or ''} {session}")
         )
 
@@ -167,15 +180,27 @@ class Peers:
         if run.deadline_ns is None:
             return ANSWER_DEADLINE, f"peer answer, {ANSWER_DEADLINE:g} s"
         left = (run.deadline_ns - time.time_ns()) / 1e9
+        # A little earlier than the query itself, so that whoever asked hears of it and can still say something.
+        left -= min(_REST, left * _REST_SHARE)
         return (
             (left, "duration") if left < ANSWER_DEADLINE else (ANSWER_DEADLINE, f"peer answer, {ANSWER_DEADLINE:g} s")
         )
 
+    async def _name(self, peer: PeerSpec, run: RunContext) -> str:
+        """What the peer calls itself, if its card is there soon: a call must not use up its time on a name."""
+        task = self._card_task(peer)
+        if not task.done():
+            await asyncio.wait({task}, timeout=min(CARD_DEADLINE, self._deadline(run)[0] * _CARD_SHARE))
+        return task.result().name if task.done() and not task.cancelled() else peer.id
+
     async def _card(self, peer: PeerSpec) -> Peer:
+        return await asyncio.shield(self._card_task(peer))
+
+    def _card_task(self, peer: PeerSpec) -> asyncio.Task[Peer]:
         task = self._cards.get(peer.id)
         if task is None:
             task = self._cards[peer.id] = asyncio.create_task(self._fetch_card(peer), name=f"card:{peer.id}")
-        return await asyncio.shield(task)
+        return task
 
     async def _fetch_card(self, peer: PeerSpec) -> Peer:
         calls_back = f"{peer.job}/{peer.agent}" in self._spec.callers
@@ -190,7 +215,7 @@ class Peers:
                 skills=tuple(skill for skill in card.get("skills", ()) if isinstance(skill, Mapping)),
                 calls_back=calls_back,
             )
-        except (httpx.HTTPError, TimeoutError, ValueError, AttributeError) as error:
+        except (httpx.HTTPError, TimeoutError, ValueError, AttributeError, TypeError) as error:
             log.info("no card of %s yet: %s", peer.id, _why(error))
             asyncio.get_running_loop().call_later(_CARD_RETRY, self._cards.pop, peer.id, None)
             return Peer(id=peer.id, name=peer.id, description="", calls_back=calls_back)
