@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
+from teamwright.agents.spec import CARD_PATH
 from teamwright.errors import PeerError
 
 if TYPE_CHECKING:
     import httpx
 
-CARD_PATH = "/.well-known/agent-card.json"
 CARD_DEADLINE = 10.0
 #: Bytes. No card is larger.
 CARD_LIMIT = 1 << 20

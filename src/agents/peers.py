@@ -19,12 +19,13 @@ import httpx
 from teamwright.agents.breaker import Breaker
 from teamwright.agents.budget import Grant, PeerBudget
 from teamwright.agents.channel import Broken, Channels, Reply, Unreachable
-from teamwright.agents.spec import AgentSpec, PeerSpec
+from teamwright.agents.foreign import endpoint, fetch_card
+from teamwright.agents.spec import FOREIGN, AgentSpec, PeerSpec
 from teamwright.agents.wire import HEADERS, read_answer, request_body
 from teamwright.backends.api import File, Peer, PeerAnswer, Usage
 from teamwright.errors import LimitReached, PeerError
 from teamwright.tracing import vocabulary as v
-from teamwright.tracing.propagation import inject
+from teamwright.tracing.propagation import RUN_EXT, inject
 from teamwright.tracing.runs import RunContext
 from teamwright.tracing.spans import PeerSpan
 from teamwright.tracing.tracer import Tracer
@@ -69,6 +70,7 @@ class Peers:
         self._cards: dict[str, asyncio.Task[Peer]] = {}
         self._breakers = {peer.id: Breaker(peer.id) for peer in spec.peers}
         self._sessions: OrderedDict[tuple[str, str, str], str] = OrderedDict()
+        self._endpoints: dict[str, str] = {}
 
     async def all(self) -> list[Peer]:
         """Every peer with what its card says; one that doesn't answer goes by its id."""
@@ -110,13 +112,17 @@ class Peers:
         run, message_id = caller.run, str(uuid4())
         deadline, name = self._deadline(run)
         headers = dict(HEADERS)
-        if token := self._tokens.get(f"{peer.job}/{peer.agent}"):
+        if peer.kind in FOREIGN:
+            headers.update(peer.headers)
+        elif token := self._tokens.get(f"{peer.job}/{peer.agent}"):
             headers["authorization"] = f"Bearer {token}"
         metadata: dict[str, Any] = {}
         below = run.child(job=peer.job, agent=peer.agent)
         below = _with_limits(below, grant.share, deadline)
         inject(span, headers, metadata, run=below)
         span.set({v.A2A_MESSAGE_ID: message_id})
+        if peer.kind == "url":
+            _keep_to_ourselves(headers, metadata)
         body = request_body(text, files, message_id=message_id, context_id=session, metadata=metadata)
         with self._breakers[peer.id].attempt():
             async with caller.waiting():
@@ -148,12 +154,24 @@ class Peers:
         raise PeerError(f"{peer.id} refused: HTTP {reply.status} {_said(reply)}".rstrip(), reason=reason)
 
     async def _send(self, peer: PeerSpec, headers: dict[str, str], body: bytes) -> Reply:
+        url = await self._endpoint(peer) if peer.kind in FOREIGN else peer.url
         try:
-            return await self._channels.post(peer.url, headers, body)
+            return await self._channels.post(url, headers, body)
         except Unreachable:
             # Nothing was sent: the one case in which a second try can't do the work twice.
             await asyncio.sleep(_RETRY_PAUSE)
-            return await self._channels.post(peer.url, headers, body)
+            return await self._channels.post(url, headers, body)
+
+    async def _endpoint(self, peer: PeerSpec) -> str:
+        """Where a foreign agent's own card says to call it; asked once, as long as it answers."""
+        found = self._endpoints.get(peer.id)
+        if found is None:
+            try:
+                card = await fetch_card(self._http, peer.url, peer.headers)
+                found = self._endpoints[peer.id] = endpoint(card, peer.url)
+            except PeerError as error:
+                raise PeerError(f"{peer.id}: {error.message}", reason=error.reason) from None
+        return found
 
     def _find(self, agent: str) -> PeerSpec:
         found = self._known.get(agent)
@@ -205,9 +223,7 @@ class Peers:
     async def _fetch_card(self, peer: PeerSpec) -> Peer:
         calls_back = f"{peer.job}/{peer.agent}" in self._spec.callers
         try:
-            async with asyncio.timeout(CARD_DEADLINE):
-                response = await self._http.get(f"{peer.url.rstrip('/')}/.well-known/agent-card.json")
-            card = response.raise_for_status().json()
+            card = await fetch_card(self._http, peer.url, peer.headers, deadline=CARD_DEADLINE)
             return Peer(
                 id=peer.id,
                 name=str(card.get("name") or peer.id),
@@ -215,10 +231,16 @@ class Peers:
                 skills=tuple(skill for skill in card.get("skills", ()) if isinstance(skill, Mapping)),
                 calls_back=calls_back,
             )
-        except (httpx.HTTPError, TimeoutError, ValueError, AttributeError, TypeError) as error:
+        except (PeerError, AttributeError, TypeError) as error:
             log.info("no card of %s yet: %s", peer.id, _why(error))
             asyncio.get_running_loop().call_later(_CARD_RETRY, self._cards.pop, peer.id, None)
             return Peer(id=peer.id, name=peer.id, description="", calls_back=calls_back)
+
+
+def _keep_to_ourselves(headers: dict[str, str], metadata: dict[str, Any]) -> None:
+    """Somebody else's agent gets the trace context, and nothing about our users and limits."""
+    headers.pop("baggage", None)
+    metadata.pop(RUN_EXT, None)
 
 
 def _with_limits(run: RunContext, share: int | None, seconds: float) -> RunContext:

@@ -11,6 +11,7 @@ from teamwright.backends.api import Limits
 Kind = Literal["class", "declared", "run", "script", "command", "url"]
 #: Kinds that run no code of ours: they are not held to tokens and halts.
 FOREIGN: frozenset[Kind] = frozenset(["command", "url"])
+CARD_PATH = "/.well-known/agent-card.json"
 Content = Literal["full", "redacted", "off"]
 #: What becomes of the work when whoever asked goes away before the answer.
 OnDisconnect = Literal["continue", "cancel"]
@@ -87,6 +88,7 @@ class AgentSpec:
     tools: tuple[str, ...] = ()
     skills: tuple[Mapping[str, Any], ...] = ()
     mcp_servers: Mapping[str, Any] = field(default_factory=dict)
+    output_schema: Mapping[str, Any] | None = None
     peers: tuple[PeerSpec, ...] = ()
     callers: tuple[str, ...] = (FRONT_DOOR,)
     stages: tuple[tuple[str, ...], ...] = ()

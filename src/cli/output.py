@@ -95,7 +95,7 @@ def job_table(view: dict[str, Any]) -> Table:
                 agent["status"],
                 str(agent["pid"] or "-"),
                 agent["url"] or "-",
-                agent["backend"],
+                agent["backend"] + (" (foreign)" if agent.get("foreign") else ""),
                 str(agent["level"]),
                 milliseconds(agent["started_in_ms"]),
                 str(agent["restarts"]),

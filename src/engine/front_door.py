@@ -19,6 +19,7 @@ from starlette.routing import Route
 from teamwright.engine import rpc
 from teamwright.engine.auth import Gate
 from teamwright.engine.follow import Followers
+from teamwright.engine.foreign import go_abroad
 from teamwright.engine.frames import Reading, Splitter, event, payload, seal
 from teamwright.engine.query import Admitted, admit
 from teamwright.engine.records import AgentRecord, JobRecord
@@ -109,6 +110,8 @@ class FrontDoor:
                 job, agent, call.params, request.headers, claims, tracer=self._tracer(job), state=self._state
             )
             admitted.headers.update({**headers, **admitted.headers})
+            if (plan := self._upstream.foreign.plan(agent)) is not None:
+                go_abroad(admitted, agent, plan, self._tracer(job), call.method)
             return await self._respond(self._ask(agent, call, admitted, claims))
         except rpc.RpcError as error:
             return JSONResponse(error.to_dict())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -17,7 +17,7 @@ from teamwright.engine.secret_store import Secrets, SecretStore
 from teamwright.engine.state import EngineState
 from teamwright.engine.targets import Selection, resolve
 from teamwright.engine.views import event_view, job_view
-from teamwright.errors import EngineError, TeamwrightError
+from teamwright.errors import EngineError, PeerError, StartFailed, TeamwrightError
 from teamwright.events import Event, EventBus
 from teamwright.host.api import AgentState, Cause, LaunchOrder
 from teamwright.jobs.deployer import Deployment, Hosts, Progress, finish
@@ -59,7 +59,7 @@ class Jobs:
     """Starts, stops and restarts jobs and keeps their records.
 
     `wake` makes sure that there is a host; `died` hears (job, agent, incarnation, reason) of each ended process;
-    `changed` is called whenever an operation has ended.
+    `join` sees that a `url:` agent is there; `changed` is called whenever an operation has ended.
     """
 
     def __init__(
@@ -74,6 +74,7 @@ class Jobs:
         *,
         wake: Callable[[], None],
         died: Callable[[str, str, str, str], None],
+        join: Callable[[AgentRecord], Awaitable[None]],
         changed: Callable[[], None] = lambda: None,
     ) -> None:
         self.state = state
@@ -85,6 +86,7 @@ class Jobs:
         self._bus = bus
         self._wake = wake
         self._died = died
+        self._join = join
         self._changed = changed
         self._deployments: dict[str, Deployment] = {}
         self._starts: dict[str, asyncio.Task[Any]] = {}
@@ -133,6 +135,7 @@ class Jobs:
             self._wake()
             orders = await self._orders(job, secrets)
             await self.state.save_job(job)
+            await self._join_all(job, list(job.agents.values()), self._reporting(job, progress))
             await self._deploy(Deployment(job.plan, orders, self.line, progress=self._reporting(job, progress)))
             job.phase = "running"
             await self.state.save_job(job)
@@ -220,6 +223,10 @@ class Jobs:
         async with asyncio.timeout(STOP_DEADLINE):
             await self.line.stop(ids)
             await self.line.release(ids)
+        for agent in agents:
+            if not job.plan.agent(agent.agent).started:  # of these the host knows nothing
+                agent.state = replace(agent.state, status="stopped", changed_ns=time.time_ns())
+                self.state.save_agent(agent)
 
     # --- restart ----------------------------------------------------------------------------------
 
@@ -254,7 +261,8 @@ class Jobs:
                 agent.wanted = True
             orders = await self._orders(job, self._secrets.get(job.name))
             await self.state.save_job(job)
-            chosen = {agent.agent: orders[agent.agent] for agent in agents}
+            await self._join_all(job, agents, self._reporting(job, progress))
+            chosen = {agent.agent: orders[agent.agent] for agent in agents if agent.agent in orders}
             line = _Restarting(self.line)
             await self._deploy(Deployment(job.plan, chosen, line, progress=self._reporting(job, progress)))
         except BaseException:
@@ -290,7 +298,7 @@ class Jobs:
         """The line to the host broke: everything it ran is gone, unless the same host says hello again."""
         for job in self.state.active():
             for agent in job.agents.values():
-                if agent.state.status not in _DOWN:
+                if agent.state.status not in _DOWN and job.plan.agent(agent.agent).started:
                     agent.state = replace(agent.state, status="lost", pid=None)
                     self.state.save_agent(agent)
         for deployment in self._deployments.values():
@@ -326,6 +334,29 @@ class Jobs:
             agent.port = ports.get(agent.id, agent.port)
         every = {agent.id: agent.port for agent in job.agents.values() if agent.port}
         return launch_orders(job.plan, every, secrets, self._site, self._mint.agent)
+
+    async def _join_all(self, job: JobRecord, agents: Sequence[AgentRecord], progress: Progress) -> None:
+        """Join the `url:` agents among these, all at once. Raises StartFailed when one can't be called."""
+        joined = [agent for agent in agents if not job.plan.agent(agent.agent).started]
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._join_one(agent)) for agent in joined]
+        for task in tasks:
+            state = task.result()
+            if isinstance(state, PeerError):
+                agent_id = joined[tasks.index(task)].agent
+                raise StartFailed(f"agent {agent_id} can't be joined: {state.message}", agent=agent_id)
+            progress(event_view(state, "ready"))
+
+    async def _join_one(self, agent: AgentRecord) -> AgentState | PeerError:
+        began = time.time_ns()
+        try:
+            await self._join(agent)
+        except PeerError as error:
+            return error
+        now = time.time_ns()
+        agent.state = AgentState(agent.id, "healthy", launched_ns=began, ready_ns=now, changed_ns=now)
+        self.state.save_agent(agent)
+        return agent.state
 
     async def _deploy(self, deployment: Deployment) -> None:
         name = deployment.plan.job

@@ -20,8 +20,14 @@ class Mint:
         self._kept: dict[tuple[str, str, str], tuple[str, float]] = {}
 
     def agent(self, plan: Plan, agent: AgentPlan) -> dict[str, str]:
-        """The tokens of one agent by audience: `engine`, and `job/agent` of each callee."""
-        audiences = [ENGINE_AUDIENCE, *(f"{plan.job}/{callee}" for callee in agent.callees)]
+        """The tokens of one agent by audience: `engine`, and `job/agent` of each callee.
+
+        Foreign ones get none, and for them there is none.
+        """
+        if agent.foreign:
+            return {}
+        ours = [callee for callee in agent.callees if not plan.agent(callee).foreign]
+        audiences = [ENGINE_AUDIENCE, *(f"{plan.job}/{callee}" for callee in ours)]
         return {
             audience: self._issuer.mint(
                 f"{plan.job}/{agent.id}", audience, job=plan.job, agent=agent.id, group=agent.group, role="agent"

@@ -16,7 +16,7 @@ from teamwright.safety.tokens import Claims
 from teamwright.tracing import vocabulary as v
 from teamwright.tracing.propagation import RUN_EXT, USAGE_EXT, extract, inject
 from teamwright.tracing.runs import RunContext, RunId
-from teamwright.tracing.spans import QuerySpan
+from teamwright.tracing.spans import PeerSpan, QuerySpan
 from teamwright.tracing.tracer import Tracer
 
 #: The keys under which `query` prints usage.
@@ -45,6 +45,21 @@ class LiveRoot:
         self.span.end()
 
 
+@dataclass(slots=True)
+class _Through:
+    """A root with the call to a foreign agent below it."""
+
+    root: Root
+    span: PeerSpan
+
+    def end(self, reading: Reading, error: str | None, reason: str | None) -> None:
+        self.span.answer(reading.answer, state=reading.state, usage=reading.usage)
+        if error is not None:
+            self.span.fail(error, reason=reason)
+        self.span.end()
+        self.root.end(reading, error, reason)
+
+
 class Query:
     """A query that runs. `end` may be called more than once; the first one counts."""
 
@@ -54,6 +69,10 @@ class Query:
         self._root = root
         self._state = state
         self.ended = False
+
+    def through(self, span: PeerSpan) -> None:
+        """The query goes on below this span of ours, which ends before the root does."""
+        self._root = _Through(self._root, span)
 
     def read(self, reply: Mapping[str, Any]) -> None:
         """Take note of a reply of the agent; the task's id goes into the database once it is known."""

@@ -79,7 +79,10 @@ class Recovery:
         missing = [
             agent
             for agent in job.agents.values()
-            if agent.wanted and agent.id not in there and agent.state.status not in _ENDED
+            if agent.wanted
+            and agent.id not in there
+            and agent.state.status not in _ENDED
+            and job.plan.agent(agent.agent).started
         ]
         for agent in missing:
             self._died(agent, "")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
+from teamwright.engine.foreign import Foreign, ForeignResponse
 from teamwright.engine.minting import Mint
 from teamwright.engine.records import AgentRecord
 from teamwright.errors import PeerError
@@ -20,8 +22,9 @@ _GONE = frozenset(["failed", "stopped", "halted", "lost", "stopping"])
 class Upstream:
     """Calls agents on behalf of callers. Build it in the engine's loop; `close()` ends it."""
 
-    def __init__(self, mint: Mint) -> None:
+    def __init__(self, mint: Mint, foreign: Foreign) -> None:
         self._mint = mint
+        self.foreign = foreign
         self._pool = Pool(connect=CONNECT)
 
     def close(self) -> None:
@@ -30,12 +33,17 @@ class Upstream:
     @asynccontextmanager
     async def post(
         self, agent: AgentRecord, body: bytes, headers: Mapping[str, str], *, caller: str | None = None
-    ) -> AsyncIterator[Response]:
+    ) -> AsyncIterator[Response | ForeignResponse]:
         """The agent's response to a JSON-RPC call, its body not yet read.
 
         With a `caller` it is made through the front door, else by the engine itself. Raises PeerError.
         """
-        address = _reachable(agent)
+        if self.foreign.plan(agent) is not None:
+            _reachable(agent)
+            async with self.foreign.post(agent, body, headers) as abroad:
+                yield abroad
+            return
+        address = _address(agent)
         try:
             response = await self._pool.request("POST", address, "/", self._headers(agent, headers, caller), body)
             if response.status == 401 and caller is not None:
@@ -50,8 +58,11 @@ class Upstream:
 
     async def card(self, agent: AgentRecord) -> bytes:
         """The agent's public card. Raises PeerError."""
+        if self.foreign.plan(agent) is not None:
+            _reachable(agent)
+            return json.dumps(await self.foreign.card(agent)).encode()
         try:
-            async with await self._pool.request("GET", _reachable(agent), _CARD, {}) as response:
+            async with await self._pool.request("GET", _address(agent), _CARD, {}) as response:
                 if response.status != 200:
                     raise PeerError(f"agent {agent.agent} answered with HTTP {response.status}")
                 return await response.read()
@@ -68,8 +79,14 @@ class Upstream:
         return {**fixed, **headers}
 
 
-def _reachable(agent: AgentRecord) -> Address:
-    if agent.port is None or agent.state.status in _GONE:
+def _reachable(agent: AgentRecord) -> None:
+    if agent.state.status in _GONE:
+        raise PeerError(f"agent {agent.agent} is {agent.state.status}", reason="unavailable")
+
+
+def _address(agent: AgentRecord) -> Address:
+    _reachable(agent)
+    if agent.port is None:
         raise PeerError(f"agent {agent.agent} is {agent.state.status}", reason="unavailable")
     return "127.0.0.1", agent.port
 

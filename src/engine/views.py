@@ -53,7 +53,7 @@ def agent_view(job: JobRecord, agent: AgentRecord) -> dict[str, Any]:
     return {
         "id": agent.agent,
         "name": plan.name or agent.agent,
-        "url": agent.url,
+        "url": plan.url or agent.url,
         "pid": state.pid,
         "status": state.status,
         "level": plan.level,
@@ -62,6 +62,7 @@ def agent_view(job: JobRecord, agent: AgentRecord) -> dict[str, Any]:
         "started_in_ms": took,
         "last_exit": exit_view(state.last_exit),
         "group": plan.group,
+        "foreign": plan.foreign,
     }
 
 

@@ -35,7 +35,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from teamwright.agents.spec import AgentSpec
+from teamwright.agents.spec import FOREIGN, AgentSpec
 
 Status = Literal[
     "pending", "starting", "healthy", "busy", "unhealthy", "backing_off",
@@ -92,6 +92,11 @@ class LaunchOrder:
     @property
     def id(self) -> str:
         return self.spec.id
+
+    @property
+    def foreign(self) -> bool:
+        """Whether it runs no code of ours: it binds its port itself, and knows no health path of ours."""
+        return self.spec.kind in FOREIGN
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; `from_dict` takes it back."""

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterable
 from contextlib import suppress
 
+from teamwright.agents.spec import CARD_PATH
 from teamwright.host.proc import Process, memory
 
 _ANSWER_LIMIT = 65_536
@@ -28,12 +29,19 @@ async def get(port: int, path: str) -> tuple[int, str]:
         writer.transport.abort()  # a stopped agent would not let us close
 
 
-async def ready(port: int) -> str | None:
+async def ready(port: int, *, foreign: bool = False) -> str | None:
     """Wait until the agent says that it is ready: None, or what it says is wrong.
 
     One question that the agent answers when it is ready; it waits in the backlog while the process starts. Asked
-    again only when the connection broke.
+    again only when the connection broke. Foreign ones bind the port themselves: they are asked for their card until
+    they give one.
     """
+    while foreign:
+        with suppress(OSError, EOFError):
+            status, _ = await get(port, CARD_PATH)
+            if status == 200:
+                return None
+        await asyncio.sleep(0.05)
     while True:
         with suppress(OSError, EOFError):
             status, body = await get(port, "/readyz")
@@ -41,7 +49,7 @@ async def ready(port: int) -> str | None:
         await asyncio.sleep(0.05)
 
 
-async def alive(port: int, seconds: float) -> bool | None:
+async def alive(port: int, seconds: float, *, foreign: bool = False) -> bool | None:
     """Whether the agent's loop answers within `seconds`; None when we can't tell: we were held up ourselves, or could
     not ask (no descriptors, no ports).
     """
@@ -49,8 +57,8 @@ async def alive(port: int, seconds: float) -> bool | None:
     begin = loop.time()
     try:
         async with asyncio.timeout(seconds):
-            status, _ = await get(port, "/livez")
-            return status == 200
+            status, _ = await get(port, CARD_PATH if foreign else "/livez")
+            return foreign or status == 200
     except (ConnectionError, EOFError, TimeoutError):
         late = loop.time() - begin - seconds
         return None if late > max(1.0, seconds) else False

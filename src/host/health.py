@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 
 from teamwright.host import checks
-from teamwright.host.api import HealthCheck
+from teamwright.host.api import LaunchOrder
 from teamwright.host.trees import Family, Trees
 
 #: A process tree that uses less than this share of one core while it misses its checks does nothing.
@@ -17,21 +17,20 @@ MEMORY_EVERY = 2.0
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
-async def until_hung(
-    port: int, family: Family, trees: Trees, health: HealthCheck, busy: Callable[[bool], None]
-) -> None:
+async def until_hung(order: LaunchOrder, port: int, family: Family, trees: Trees, busy: Callable[[bool], None]) -> None:
     """Return when the agent misses its checks and uses no CPU time either.
 
     `busy(True)` tells that it misses them but computes, `busy(False)` that it answers again.
     """
     loop = asyncio.get_running_loop()
+    health = order.health
     missed = 0
     is_busy = False
     since = loop.time()
     used: dict[tuple[int, int], int] = {}
     while True:
         begin = loop.time()
-        answered = await checks.alive(port, health.interval)
+        answered = await checks.alive(port, health.interval, foreign=order.foreign)
         if answered:
             missed = 0
             if is_busy:

@@ -11,6 +11,7 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from teamwright.agents.programs import find_program
 from teamwright.host.api import LaunchOrder
 from teamwright.host.nursery import Nursery, Running, Unforkable
 from teamwright.host.proc import MARK
@@ -32,7 +33,7 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class Launched:
-    """A process that was started, and the way it was done: `zygote` or `subprocess`."""
+    """A process that was started, and the way it was done: `zygote`, `subprocess` or `command`."""
 
     running: Running
     way: str
@@ -48,7 +49,7 @@ class Launcher:
 
     def forks(self, order: LaunchOrder) -> bool:
         """Whether this agent comes from the zygote."""
-        return not order.threads and self._nursery is not None and not self._nursery.broken
+        return not (order.threads or order.foreign or self._nursery is None or self._nursery.broken)
 
     async def prepared(self, order: LaunchOrder) -> None:
         """Wait until an agent can be started at once: for the zygote to be warm. May be cancelled."""
@@ -102,6 +103,31 @@ class Launcher:
             nice=niceness(order.cpu),
             umask=self._recipe.umask,
         )
+        return self._running(pid, family)
+
+    def start_command(self, order: LaunchOrder, family: Family, port: int, log: int) -> Launched:
+        """Start somebody else's server: in the job's folder, with the port to listen on in its environment.
+
+        Raises OSError.
+        """
+        spec = order.spec
+        environment = {**self._recipe.environment, **spec.environment, **spec.secrets}
+        program = find_program(spec.command[0], spec.job_folder, environment.get("PATH"))
+        if program is None:
+            raise FileNotFoundError(f"no program {spec.command[0]}")
+        pid = spawn(
+            [program, *spec.command[1:]],
+            env={**environment, "HOST": "127.0.0.1", "PORT": str(port), MARK: family.mark},
+            output=log,
+            cwd=spec.job_folder,
+            death_signal=signal.SIGKILL,
+            session=True,
+            nice=niceness(order.cpu),
+            umask=self._recipe.umask,
+        )
+        return Launched(self._running(pid, family), "command")
+
+    def _running(self, pid: int, family: Family) -> Running:
         ended = self._trees.expect(pid)
         family.pid = pid
         try:

@@ -193,10 +193,17 @@ class Supervised:
     async def _start_process(self, family: Family, cause: Cause) -> None:
         launched_ns = time.time_ns()
         order, ports = self.order, self._means.ports
-        ports.open(order.id)
+        if order.foreign:
+            # It binds the port itself, beside our socket (both with SO_REUSEADDR), which keeps others away from it.
+            ports.shut(order.id)
+        else:
+            ports.open(order.id)
         log, self._log_start = open_log(Path(order.log_file))
         try:
-            launched = await self._means.launcher.start(order, family, ports.listener(order.id), log)
+            if order.foreign:
+                launched = self._means.launcher.start_command(order, family, ports.port(order.id), log)
+            else:
+                launched = await self._means.launcher.start(order, family, ports.listener(order.id), log)
         finally:
             os.close(log)
         self._running = launched.running
@@ -220,7 +227,7 @@ class Supervised:
     async def _look_after(self, family: Family) -> None:
         """Until it has ended, or is to end: by order, or by our verdict."""
         order, port = self.order, self._means.ports.port(self.order.id)
-        (question,) = await self._race(checks.ready(port), timeout=order.timeout)
+        (question,) = await self._race(checks.ready(port, foreign=order.foreign), timeout=order.timeout)
         if self._ending():
             return
         problem = f"not ready after {order.timeout:g} s" if question.cancelled() else question.result()
@@ -234,7 +241,7 @@ class Supervised:
         self._change("healthy", "ready", ready_ns=time.time_ns())
         watches: dict[Cause, Coroutine[Any, Any, None]] = {}
         if order.health.enabled:
-            watches["hung"] = until_hung(port, family, self._means.trees, order.health, self._busy)
+            watches["hung"] = until_hung(order, port, family, self._means.trees, self._busy)
         if order.memory is not None:
             watches["memory_limit"] = until_over_memory(family, self._means.trees, order.memory)
         tasks = await self._race(*watches.values())

@@ -17,8 +17,6 @@ REFUSED = {
     "agent.approve": "[x]",
     "agent.limits.cost_usd": "0.5",
     "agent.deployment.target": "remote",
-    "agent.command": "[cat, server.js]",
-    "agent.url": '"http://localhost:1"',
     "watch": "{cost: 3}",
 }
 

@@ -45,6 +45,7 @@ def plan_view(plan: Plan) -> dict[str, Any]:
                 "id": agent.id,
                 "name": agent.name,
                 "kind": agent.kind,
+                "foreign": agent.foreign,
                 "backend": agent.backend,
                 "model": agent.model,
                 "port": agent.port,
