@@ -7,6 +7,7 @@ import inspect
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, ClassVar
 
+from teamwright.backends import structured
 from teamwright.backends.api import Answer, Backend, Turn
 from teamwright.errors import TeamwrightError
 
@@ -33,6 +34,8 @@ class Agent:
     description: str = ""
     prompt: str = ""
     version: str = "1.0.0"
+    #: A JSON Schema of an object: every answer carries data that fits it. The job file's goes first.
+    output_schema: Mapping[str, Any] | None = None
     skills: ClassVar[tuple[Mapping[str, Any], ...]] = ()
 
     def __init__(self, **config: Any) -> None:
@@ -66,7 +69,15 @@ def description_of(agent: Agent) -> str:
 
 
 async def answer_of(agent: Agent, turn: Turn) -> Answer:
-    """Run the agent on a turn and make an Answer of whatever it gives back. A sync `run` works in a thread."""
+    """Run the agent on a turn and make an Answer of whatever it gives back. A sync `run` works in a thread.
+
+    Raises structured.Unfit when the agent has an `output_schema` that the answer does not fit.
+    """
+    answer = await _answer_of(agent, turn)
+    return structured.conform(answer, agent.output_schema) if agent.output_schema is not None else answer
+
+
+async def _answer_of(agent: Agent, turn: Turn) -> Answer:
     run = agent.run
     if inspect.iscoroutinefunction(run) or inspect.isasyncgenfunction(run):
         made: Any = run(turn)

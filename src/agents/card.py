@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from a2a.types import (
     AgentCapabilities,
@@ -71,13 +72,18 @@ def _interfaces(url: str) -> list[AgentInterface]:
     ]
 
 
+def _needs(skill: Mapping[str, Any]) -> list[str]:
+    """`after` of a skill as tags: a card has no word of its own for it."""
+    return [f"after:{agent}" for agent in skill.get("after", ())]
+
+
 def _skills(spec: AgentSpec, agent: Agent, tools: Sequence[Tool], extended: bool) -> list[AgentSkill]:
     given = [
         AgentSkill(
             id=str(skill.get("id", "")),
             name=str(skill.get("name") or skill.get("id", "")),
             description=str(skill.get("description") or skill.get("name") or skill.get("id", "")),
-            tags=[str(tag) for tag in skill.get("tags", ())] or [str(skill.get("id", ""))],
+            tags=[*([str(tag) for tag in skill.get("tags", ())] or [str(skill.get("id", ""))]), *_needs(skill)],
             examples=[str(example) for example in skill.get("examples", ())],
         )
         for skill in (*spec.skills, *agent.skills)

@@ -114,6 +114,7 @@ class Runtime:
                 options=spec.backend_options,
                 folder=spec.job_folder,
                 description=_about(runtime),
+                output_schema=runtime.agent.output_schema,
             )
         )
         runtime.agent._backend = runtime.backend
@@ -144,6 +145,7 @@ def _load(spec: AgentSpec) -> tuple[Agent, tuple[Tool, ...]]:
     agent = _instance(spec)
     agent.name = spec.name or agent.name or spec.agent
     agent.prompt = spec.prompt or agent.prompt
+    agent.output_schema = spec.output_schema or agent.output_schema
     tools: dict[str, Tool] = {}
     for tool in [*tools_of(agent), *load_tools(spec.tools), *peer_tools(() if spec.stages else spec.peers)]:
         if tool.name in tools:

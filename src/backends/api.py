@@ -176,6 +176,15 @@ class BackendConfig:
     description: str = ""
     output_schema: Mapping[str, Any] | None = None
 
+    @property
+    def system(self) -> str:
+        """The prompt as a model gets it: with what the answer must look like, where that is fixed."""
+        if self.output_schema is None:
+            return self.prompt
+        from teamwright.backends.structured import instruction
+
+        return f"{self.prompt}\n\n{instruction(self.output_schema)}".lstrip()
+
 
 @runtime_checkable
 class Backend(Protocol):

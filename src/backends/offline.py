@@ -51,7 +51,7 @@ class OfflineBackend:
         async def step(entries: Sequence[Entry]) -> Reply:
             messages = loop.to_messages(entries)
             with turn.tracer.model_call(
-                model=MODEL, provider=MODEL, messages=messages, system=config.prompt or None
+                model=MODEL, provider=MODEL, messages=messages, system=config.system or None
             ) as span:
                 calls, text = await thought.next(entries)
                 read = sum(len(words(str(message))) for message in messages)

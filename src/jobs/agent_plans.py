@@ -10,6 +10,7 @@ from typing import Any, cast
 from pydantic import ValidationError
 
 from teamwright.agents.spec import FOREIGN, Kind
+from teamwright.backends import structured
 from teamwright.backends.api import Limits
 from teamwright.backends.catalog import CATALOG, BackendInfo
 from teamwright.backends.loader import BUILT_IN
@@ -122,6 +123,7 @@ class AgentResolver:
             prompt=self._prompt(entry, path),
             tools=tuple(entry.tools),
             skills=tuple(skill.model_dump() for skill in entry.skills),
+            output_schema=self._output_schema(entry, path),
             mcp_servers={name: server.model_dump(exclude_unset=True) for name, server in entry.mcp_servers.items()},
             port=entry.config.port,
             environment=environment,
@@ -137,6 +139,11 @@ class AgentResolver:
             cpu=entry.resources.cpu,
         )
         return AgentDraft(index, entry, plan, secrets)
+
+    def _output_schema(self, entry: AgentEntry, path: KeyPath) -> dict[str, Any] | None:
+        if entry.output_schema is not None and (fault := structured.schema_fault(entry.output_schema)):
+            self._findings.report(self._origin(path[1], "output_schema"), fault)
+        return entry.output_schema
 
     def _check_ids(self, model: JobFile) -> None:
         first: dict[str, KeyPath] = {}

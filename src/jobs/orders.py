@@ -102,6 +102,7 @@ def _order(
         tools=agent.tools,
         skills=agent.skills,
         mcp_servers=agent.mcp_servers,
+        output_schema=agent.output_schema,
         peers=peers,
         stages=plan.stages if plan.topology == "pipeline" and agent.id == plan.entry_point else (),
         callers=(FRONT_DOOR, *(f"{plan.job}/{caller}" for caller in agent.callers)),

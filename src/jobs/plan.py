@@ -72,6 +72,7 @@ class AgentPlan:
     tools: tuple[str, ...] = ()
     skills: tuple[Mapping[str, Any], ...] = ()
     mcp_servers: Mapping[str, Any] = field(default_factory=dict)
+    output_schema: Mapping[str, Any] | None = None
     callees: tuple[str, ...] = ()
     callers: tuple[str, ...] = ()
     port: int | None = None

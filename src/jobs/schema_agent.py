@@ -106,6 +106,7 @@ class Skill(Strict):
     description: str = ""
     tags: list[Text] = []
     examples: list[Text] = []
+    after: list[Id] = []
 
 
 class McpServer(Strict):

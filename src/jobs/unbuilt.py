@@ -45,7 +45,6 @@ TABLE: tuple[Row, ...] = (
         when=lambda value: value not in LOCAL_TARGETS,
     ),
     Row("agent.mcp_servers", "MCP servers are not started yet", when=_any),
-    Row("agent.output_schema", "answers are not checked against output_schema yet"),
     Row("agent.replicas", "one process is started, replicas are not built yet", when=lambda value: value != 1),
     Row("agent.auth", "auth is not looked at yet", when=lambda value: not isinstance(value, dict)),
     Row("agent.discover", "discovery is not built yet: nobody is found"),

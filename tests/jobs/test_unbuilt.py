@@ -61,7 +61,7 @@ def test_this_machine_by_any_name(target: str, folder: Folder) -> None:
 def test_other_unbuilt_keys_start_with_one_warning_each(folder: Folder) -> None:
     text = """
         agents:
-          - {id: a, replicas: 2, output_schema: {type: object}, calls: [b]}
+          - {id: a, replicas: 2, route: any, calls: [b]}
           - {id: b, replicas: 3}
         providers: {anthropic: {rpm: 50}}
     """

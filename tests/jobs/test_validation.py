@@ -237,3 +237,15 @@ def test_the_json_schema_names_every_key() -> None:
     assert "from" in keys_at(("topology", "connections", 0))
     assert keys_at(("agents", 0, "prompt")) == ["file"]
     assert "id" not in keys_at(("defaults",))
+
+
+@pytest.mark.parametrize(
+    ("schema", "fault"),
+    [
+        ("{type: array}", "must describe an object: type: object"),
+        ("{type: object, properties: {n: {type: nope}}}", "is not a JSON Schema: 'nope' is not valid under any"),
+    ],
+)
+def test_output_schemas_are_schemas(schema: str, fault: str, folder: Folder) -> None:
+    (line,) = folder.lines(f"agents: [{{id: a, output_schema: {schema}}}]")
+    assert line.startswith(f"team.yaml:1: agents[0].output_schema: agent 'a': {fault}")
