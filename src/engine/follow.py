@@ -93,6 +93,20 @@ class Followers:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    def cancel(self, query: Query) -> None:
+        """Have the agent end the work on a query that nobody waits for any more; whoever reads it sees the end."""
+        task = asyncio.create_task(self._cancel(query), name=f"cancel {query.row.run_id}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _cancel(self, query: Query) -> None:
+        row = query.row
+        try:
+            task_id = row.task_id or (await self._find(row)).get("id")
+            await self._call(row, "CancelTask", {"id": task_id})
+        except PeerError as error:
+            log.info("the task of %s was not cancelled: %s", row.run_id, error.message)
+
     def recover(self, tracer: Callable[[JobRecord], Tracer]) -> list[asyncio.Task[None]]:
         """Look after every query that an engine before this one has left; the tasks that do it."""
         before = set(self._tasks)

@@ -17,6 +17,13 @@ _PREFIX = "TASK_STATE_"
 _FAILED = frozenset(["failed", "rejected", "canceled"])
 #: States after which an agent says nothing more by itself.
 _WAITING = frozenset(["input_required", "auth_required"])
+#: What A2A 0.3 calls things, and 1.0.
+_KINDS = {
+    "task": "task",
+    "message": "message",
+    "status-update": "statusUpdate",
+    "artifact-update": "artifactUpdate",
+}
 _RESTING = frozenset(["completed"]) | _WAITING | _FAILED
 
 
@@ -115,9 +122,7 @@ class Reading:
         """Take note of one JSON-RPC reply, of a stream or whole."""
         if isinstance(error := reply.get("error"), Mapping):
             self.error = str(error.get("message") or error.get("code"))
-        result = reply.get("result")
-        if not isinstance(result, Mapping):
-            return
+        result = _modern(reply.get("result"))
         for kind, value in result.items():
             if isinstance(value, Mapping):
                 match kind:
@@ -151,7 +156,7 @@ class Reading:
         if not isinstance(status, Mapping):
             return
         if isinstance(state := status.get("state"), str):
-            self.state = state.removeprefix(_PREFIX).lower()
+            self.state = state.removeprefix(_PREFIX).lower().replace("-", "_")
         if isinstance(message := status.get("message"), Mapping):
             self._meta(message)
             self._said = _text(message.get("parts")) or self._said
@@ -176,11 +181,24 @@ class Reading:
 
 def seal(reply: dict[str, Any], values: Mapping[str, Any]) -> None:
     """Add `values` to the usage metadata of the task, message or status update in a reply."""
-    result = reply.get("result")
+    result = _modern(reply.get("result"))
     for kind in ("task", "message", "statusUpdate"):
-        if isinstance(result, dict) and isinstance(holder := result.get(kind), dict):
+        if isinstance(holder := result.get(kind), dict):
             metadata = holder.setdefault("metadata", {})
             metadata[USAGE_EXT] = {**metadata.get(USAGE_EXT, {}), **values}
+
+
+def shows_task(reply: Mapping[str, Any]) -> bool:
+    """Whether a reply is a whole task."""
+    return "task" in _modern(reply.get("result"))
+
+
+def _modern(result: Any) -> Mapping[str, Any]:
+    """A result under the name of its kind; A2A 0.3 says the kind inside it."""
+    if not isinstance(result, Mapping):
+        return {}
+    kind = _KINDS.get(str(result.get("kind")))
+    return result if kind is None else {kind: result}
 
 
 def _text(parts: Any) -> str:

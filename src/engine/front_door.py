@@ -10,37 +10,44 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from teamwright.engine import rpc
+from teamwright.engine import rest, rpc
 from teamwright.engine.auth import Gate
+from teamwright.engine.cards import answer, here
 from teamwright.engine.follow import Followers
 from teamwright.engine.foreign import go_abroad
-from teamwright.engine.frames import Reading, Splitter, event, payload, seal
+from teamwright.engine.frames import Reading, Splitter, event, payload, seal, shows_task
+from teamwright.engine.intake import body_of, check_message, check_type
 from teamwright.engine.query import Admitted, admit
 from teamwright.engine.records import AgentRecord, JobRecord
-from teamwright.engine.relay import Head, Relay
+from teamwright.engine.relay import Head, Relay, leaving
+from teamwright.engine.rest import RestRelay
 from teamwright.engine.state import EngineState
 from teamwright.engine.targets import find_agent, find_job
 from teamwright.engine.upstream import Upstream
-from teamwright.errors import EngineError, PeerError, UserError
+from teamwright.errors import EngineError, PeerError
 from teamwright.safety.tokens import Claims
 from teamwright.tracing.tracer import Tracer
 
 log = logging.getLogger("teamwright.engine")
 
-#: Bytes of one call; files travel in it.
-BODY_LIMIT = 64 << 20
 _SSE = "text/event-stream"
 _JSON = "application/json"
 _OPEN = frozenset(["running"])
 #: Headers of a client that the agent gets to see.
-_PASSED_HEADERS = ("a2a-version", "a2a-extensions", "accept", "last-event-id")
+_PASSED_HEADERS = ("a2a-extensions", "accept", "last-event-id")
+#: Headers of an agent that its client gets to see.
+_RETURNED_HEADERS = ("a2a-extensions", "retry-after")
 _CARD = "/.well-known/agent-card.json"
+_VERSION = "a2a-version"
+#: Tells the agent that our connection isn't the client's: we say ourselves when that has gone.
+_RELAYED = "teamwright-relayed"
 
 
 class FrontDoor:
@@ -67,8 +74,12 @@ class FrontDoor:
         """Everything below /a2a."""
         found = []
         for path in ("/a2a/{job}", "/a2a/{job}/{agent}"):
-            found += [Route(path + _CARD, self.card), Route(path, self.call, methods=["POST"])]
-        return [*found[0::2], *found[1::2]]
+            found.append(Route(path + _CARD, self.card))
+            found += [
+                Route(path + below, partial(self.rest_call, method), methods=[verb])
+                for verb, below, method in rest.PATHS
+            ]
+        return [*found, *(Route(path, self.call, methods=["POST"]) for path in ("/a2a/{job}", "/a2a/{job}/{agent}"))]
 
     async def aclose(self) -> None:
         """Let go of the answers that are still being read; the next engine finds their queries again."""
@@ -85,56 +96,89 @@ class FrontDoor:
             card = json.loads(await self._upstream.card(agent))
         except PeerError as error:
             raise EngineError(error.message, status=503, hint=f"deploy ps {job.name}") from None
-        url = f"{self._url}{request.url.path.removesuffix(_CARD)}"
-        card["supportedInterfaces"] = [{"url": url, "protocolBinding": "JSONRPC", "protocolVersion": "1.0"}]
-        card.pop("signatures", None)  # they were made for the agent's own address
-        return JSONResponse(card)
+        here(card, f"{self._url}{request.url.path.removesuffix(_CARD)}")
+        return answer(card, request.headers, (agent.state.ready_ns or job.created_ns) / 1e9)
 
     # --- calls ------------------------------------------------------------------------------------
 
     async def call(self, request: Request) -> Response:
         """One JSON-RPC call."""
         claims = self._gate.front_door(request, request.path_params["job"])
-        job, agent = self._find(request)
+        self._find(request)
         try:
-            call = rpc.parse(await _body(request))
-            if job.phase not in _OPEN:
-                raise rpc.RpcError(
-                    rpc.INTERNAL, f"job {job.name} is {job.phase}", id=call.id, reason="JOB_NOT_RUNNING", job=job.name
-                )
-            headers = {name: request.headers[name] for name in _PASSED_HEADERS if name in request.headers}
-            if call.method not in rpc.QUERIES:
-                return await self._respond(self._pass(agent, call, headers, claims))
-            _check(call)
-            admitted = admit(
-                job, agent, call.params, request.headers, claims, tracer=self._tracer(job), state=self._state
-            )
-            admitted.headers.update({**headers, **admitted.headers})
-            if (plan := self._upstream.foreign.plan(agent)) is not None:
-                go_abroad(admitted, agent, plan, self._tracer(job), call.method)
-            return await self._respond(self._ask(agent, call, admitted, claims))
+            check_type(request)
+            return await self._call(rpc.parse(await body_of(request)), request, claims, Relay())
         except rpc.RpcError as error:
-            return JSONResponse(error.to_dict())
+            return JSONResponse(error.to_dict(), 415 if error.code == rpc.CONTENT_TYPE_NOT_SUPPORTED else 200)
+
+    async def rest_call(self, method: str, request: Request) -> Response:
+        """The same over HTTP+JSON."""
+        claims = self._gate.front_door(request, request.path_params["job"])
+        self._find(request)
+        try:
+            check_type(request)
+            return await self._call(rest.parse(method, request, await body_of(request)), request, claims, RestRelay())
+        except rpc.RpcError as error:
+            status, body = rest.error_body(error.to_dict()["error"])
+            return JSONResponse(body, status, media_type=rest.MEDIA_TYPE)
+
+    async def _call(self, call: rpc.Call, request: Request, claims: Claims, relay: Relay) -> Response:
+        job, agent = self._find(request)
+        rpc.check_version(call, request.headers.get(_VERSION) or request.query_params.get("A2A-Version"))
+        if job.phase not in _OPEN:
+            raise rpc.RpcError(
+                rpc.INTERNAL, f"job {job.name} is {job.phase}", id=call.id, reason="JOB_NOT_RUNNING", job=job.name
+            )
+        headers = {name: request.headers[name] for name in _PASSED_HEADERS if name in request.headers}
+        headers |= {_VERSION: "0.3" if call.method in rpc.OLD else "1.0", _RELAYED: "1"}
+        if call.method in rpc.EXTENDED_CARD:
+            url = f"{self._url}{request.url.path.removesuffix('/extendedAgentCard')}"
+            return await self._respond(self._pass(agent, call, headers, claims, lambda card: here(card, url)), relay)
+        if call.method not in rpc.QUERIES:
+            return await self._respond(self._pass(agent, call, headers, claims), relay)
+        check_message(call)
+        task_id = call.params["message"].get("taskId")
+        last = await self._state.root_of_task(job.name, agent.agent, task_id) if task_id else None
+        admitted = admit(
+            job, agent, call.params, request.headers, claims, tracer=self._tracer(job), state=self._state, last=last
+        )
+        admitted.headers.update({**headers, **admitted.headers})
+        if (plan := self._upstream.foreign.plan(agent)) is not None:
+            go_abroad(admitted, agent, plan, self._tracer(job), call.method)
+        work = self._ask(agent, call, admitted, claims)
+        configuration = call.params.get("configuration")
+        if job.plan.agent(agent.agent).on_disconnect == "continue" or (
+            isinstance(configuration, dict) and configuration.get("returnImmediately")
+        ):
+            return await self._respond(work, relay)
+        relay.on_gone = lambda: self._followers.cancel(admitted.query)
+        async with leaving(request, relay):
+            return await self._respond(work, relay)
 
     def _find(self, request: Request) -> tuple[JobRecord, AgentRecord]:
         job = find_job(request.path_params["job"], self._state.jobs)
         return job, find_agent(job, request.path_params.get("agent") or job.plan.entry_point)
 
-    async def _respond(self, work: Callable[[Relay], Any]) -> Response:
+    async def _respond(self, work: Callable[[Relay], Any], relay: Relay) -> Response:
         """Run `work` in a task of its own and answer with what it sends."""
-        relay = Relay()
         task = asyncio.create_task(work(relay))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         head = await relay.head()
         if head.body is not None:
-            return Response(head.body, head.status, media_type=head.media_type)
-        return StreamingResponse(
-            relay.chunks(), head.status, media_type=head.media_type, headers={"cache-control": "no-store"}
-        )
+            return Response(head.body, head.status, media_type=head.media_type, headers=dict(head.headers))
+        headers = {**head.headers, "cache-control": "no-store"}
+        return StreamingResponse(relay.chunks(), head.status, media_type=head.media_type, headers=headers)
 
-    def _pass(self, agent: AgentRecord, call: rpc.Call, headers: Mapping[str, str], claims: Claims) -> Any:
-        """A call that is no query: bytes through."""
+    def _pass(
+        self,
+        agent: AgentRecord,
+        call: rpc.Call,
+        headers: Mapping[str, str],
+        claims: Claims,
+        change: Callable[[Any], None] | None = None,
+    ) -> Any:
+        """A call that is no query: bytes through, but for what `change` does to its result."""
 
         async def work(relay: Relay) -> None:
             body = rpc.encode({"jsonrpc": "2.0", "id": call.id, "method": call.method, "params": call.params})
@@ -142,9 +186,10 @@ class FrontDoor:
                 async with self._upstream.post(agent, body, headers, caller=claims.sub) as response:
                     media = response.headers.get("content-type", _JSON)
                     if not media.startswith(_SSE):
-                        relay.begin(Head(media, await response.read(), response.status))
+                        body = await response.read()
+                        relay.begin(Head(media, _changed(body, change), response.status, _returned(response.headers)))
                         return
-                    relay.begin(Head(media, status=response.status))
+                    relay.begin(Head(media, status=response.status, headers=_returned(response.headers)))
                     async for chunk in response.chunks():
                         await relay.send(chunk)
             except PeerError as error:
@@ -167,10 +212,11 @@ class FrontDoor:
                     if response.status != 200:
                         raise _refusal(agent, response.status, await response.read())
                     if media.startswith(_SSE):
-                        relay.begin(Head(media))
+                        relay.begin(Head(media, headers=_returned(response.headers)))
                         await self._stream(response, relay, admitted)
                     else:
-                        relay.begin(Head(_JSON, self._whole(await response.read(), admitted, agent)))
+                        answer = self._whole(await response.read(), admitted, agent)
+                        relay.begin(Head(_JSON, answer, headers=_returned(response.headers)))
             except PeerError as error:
                 if not query.ended:
                     query.end(error=error.message, reason=error.reason)
@@ -204,6 +250,8 @@ class FrontDoor:
                 await relay.send(frame)
         if splitter.rest:
             await relay.send(splitter.rest)
+        if query.reading.over:
+            query.end()
         if not query.ended:
             raise PeerError(f"agent {query.row.agent} broke its answer off", reason="process_lost")
 
@@ -226,30 +274,25 @@ class FrontDoor:
         return rpc.encode(reply)
 
 
-def _check(call: rpc.Call) -> None:
-    message = call.params.get("message")
-    if not isinstance(message, dict) or not isinstance(message.get("parts"), list) or not message["parts"]:
-        raise rpc.RpcError(rpc.INVALID_PARAMS, "params.message needs parts", id=call.id)
-    for key in ("contextId", "taskId"):
-        if not isinstance(message.get(key, ""), str):
-            raise rpc.RpcError(rpc.INVALID_PARAMS, f"params.message.{key} must be a text", id=call.id)
-    if not isinstance(message.get("metadata") or {}, dict):
-        raise rpc.RpcError(rpc.INVALID_PARAMS, "params.message.metadata must be an object", id=call.id)
+def _returned(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name: headers[name] for name in _RETURNED_HEADERS if name in headers}
 
 
-async def _body(request: Request) -> bytes:
-    parts, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > BODY_LIMIT:
-            raise UserError(f"the call is larger than {BODY_LIMIT >> 20} MiB")
-        parts.append(chunk)
-    return b"".join(parts)
+def _changed(body: bytes, change: Callable[[Any], None] | None) -> bytes:
+    if change is None:
+        return body
+    try:
+        reply = json.loads(body)
+        if isinstance(reply.get("result"), dict):
+            change(reply["result"])
+        return rpc.encode(reply)
+    except (ValueError, AttributeError):
+        return body
 
 
 def _snapshot(reply: Mapping[str, Any], reading: Reading) -> bool:
     """Whether a reply only shows the task as it stood when the stream began, waiting for this very message."""
-    return reading.waiting and "task" in (reply.get("result") or ())
+    return reading.waiting and shows_task(reply)
 
 
 def _refusal(agent: AgentRecord, status: int, body: bytes) -> PeerError:

@@ -14,7 +14,7 @@ from teamwright.engine.records import AgentRecord, JobRecord, RunRow, TaskRow
 from teamwright.engine.state import EngineState
 from teamwright.safety.tokens import Claims
 from teamwright.tracing import vocabulary as v
-from teamwright.tracing.propagation import RUN_EXT, USAGE_EXT, extract, inject
+from teamwright.tracing.propagation import RUN_EXT, USAGE_EXT, ParentContext, extract, inject
 from teamwright.tracing.runs import RunContext, RunId
 from teamwright.tracing.spans import PeerSpan, QuerySpan
 from teamwright.tracing.tracer import Tracer
@@ -147,11 +147,13 @@ def admit(
     *,
     tracer: Tracer,
     state: EngineState,
+    last: ParentContext | None = None,
     new_id: Callable[[], str] = lambda: str(uuid4()),
 ) -> Admitted:
     """Open a query: root span, run, and the message as the agent gets it, trace context and run within.
 
-    The caller's own trace is continued: it has shown a valid token.
+    The caller's own trace is continued: it has shown a valid token. `last` is the root of the query that this one
+    goes on with: its task has asked for something.
     """
     message = dict(params["message"])
     metadata = dict(message.get("metadata") or {})
@@ -182,6 +184,7 @@ def admit(
         revision=job.plan.revision,
         run=run,
         parent=parent,
+        link=last,
         start_ns=started,
         attributes={v.AGENT: agent.agent, v.TASK_ID: message.get("taskId")},
     )

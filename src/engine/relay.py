@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from starlette.requests import Request
 
 _CHUNKS = 64
+#: Seconds between two looks whether a client is still there.
+_LOOK = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,15 +21,18 @@ class Head:
     media_type: str
     body: bytes | None = None
     status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class Relay:
     """Chunks on their way to a client. When the client has gone they are dropped, and the reading goes on.
 
-    A client that reads slowly slows the reading down.
+    A client that reads slowly slows the reading down. `on_gone` is called when it leaves before the end.
     """
 
     def __init__(self) -> None:
+        self.on_gone: Callable[[], None] = _ignore
+        self._ended = False
         self._head: asyncio.Future[Head] = asyncio.get_running_loop().create_future()
         self._queue: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._room = asyncio.Semaphore(_CHUNKS)
@@ -51,6 +59,7 @@ class Relay:
 
     def end(self) -> None:
         """There is no more."""
+        self._ended = True
         self._queue.put_nowait(None)
 
     async def chunks(self) -> AsyncIterator[bytes]:
@@ -62,3 +71,28 @@ class Relay:
         finally:
             self._gone = True
             self._room.release()
+            self.leave()
+
+    def leave(self) -> None:
+        """The client goes."""
+        if not self._ended:
+            self.on_gone()
+
+
+@asynccontextmanager
+async def leaving(request: Request, relay: Relay) -> AsyncIterator[None]:
+    """While it is open, a client that hangs up leaves the relay: for answers that come whole, at their end."""
+
+    async def watch() -> None:
+        while not await request.is_disconnected():  # noqa: ASYNC110 - Starlette has nothing to wait for
+            await asyncio.sleep(_LOOK)
+        relay.leave()
+
+    watcher = asyncio.create_task(watch(), name="watch client")
+    try:
+        yield
+    finally:
+        watcher.cancel()
+
+
+def _ignore() -> None: ...

@@ -11,6 +11,7 @@ from typing import Any
 from teamwright.engine.records import AgentRecord, JobRecord, RunRow, TaskRow, TokenRow
 from teamwright.host.api import AgentState
 from teamwright.jobs.plan import Plan, revive
+from teamwright.tracing.propagation import ParentContext
 
 
 def compact(value: Any) -> str:
@@ -122,6 +123,17 @@ def read_runs(db: sqlite3.Connection, *, session: str | None, job: str | None, l
         }
         for row in db.execute(query, (*values, *values, limit))
     ]
+
+
+def root_of_task(db: sqlite3.Connection, job: str, agent: str, task_id: str) -> ParentContext | None:
+    """The root span of the newest query that had to do with a task."""
+    query = """
+        select trace_id, span_id, started_ns from tasks where task_id = :task and job = :job and agent = :agent
+        union all
+        select trace_id, span_id, started_ns from runs where task_id = :task and job = :job and agent = :agent
+        order by started_ns desc limit 1"""
+    row = db.execute(query, {"task": task_id, "job": job, "agent": agent}).fetchone()
+    return ParentContext(row["trace_id"], row["span_id"]) if row is not None else None
 
 
 def write_token(db: sqlite3.Connection, token: TokenRow) -> None:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS, INTERNAL = -32700, -32600, -32601, -32602, -32603
+CONTENT_TYPE_NOT_SUPPORTED, VERSION_NOT_SUPPORTED = -32005, -32009
 
 SEND, STREAM = "SendMessage", "SendStreamingMessage"
-QUERIES = frozenset([SEND, STREAM])
+QUERIES = frozenset([SEND, STREAM, "message/send", "message/stream"])
 #: What the front door passes on as it is; none of these makes a trace.
 PASSED = frozenset(
     [
@@ -25,6 +26,23 @@ PASSED = frozenset(
         "DeleteTaskPushNotificationConfig",
     ]
 )
+#: The names that A2A 0.3 has for the same: passed on as they are, and understood as they pass.
+SEND_03, STREAM_03 = "message/send", "message/stream"
+OLD = frozenset(
+    [
+        SEND_03,
+        STREAM_03,
+        "tasks/get",
+        "tasks/cancel",
+        "tasks/resubscribe",
+        "tasks/pushNotificationConfig/set",
+        "tasks/pushNotificationConfig/get",
+        "tasks/pushNotificationConfig/list",
+        "tasks/pushNotificationConfig/delete",
+        "agent/getAuthenticatedExtendedCard",
+    ]
+)
+EXTENDED_CARD = frozenset(["GetExtendedAgentCard", "agent/getAuthenticatedExtendedCard"])
 _ERROR_INFO = "type.googleapis.com/google.rpc.ErrorInfo"
 
 
@@ -78,9 +96,21 @@ def parse(body: bytes) -> Call:
     if not isinstance(params, dict):
         raise RpcError(INVALID_PARAMS, "params must be an object", id=call_id)
     method = data["method"]
-    if method not in QUERIES and method not in PASSED:
+    if method not in QUERIES and method not in PASSED and method not in OLD:
         raise RpcError(METHOD_NOT_FOUND, f"method {method[:80]!r} is not known", id=call_id)
     return Call(call_id, method, params)
+
+
+def check_version(call: Call, version: str | None) -> None:
+    """Whether a call may be made in that version of A2A; none given means 0.3. Raises RpcError."""
+    wanted = "0.3" if call.method in OLD else "1.0"
+    if (version or "0.3").strip().partition(".")[0] != wanted[0]:
+        raise RpcError(
+            VERSION_NOT_SUPPORTED,
+            f"{call.method} is not of A2A {version or '0.3'}: send A2A-Version: {wanted}",
+            id=call.id,
+            reason="VERSION_NOT_SUPPORTED",
+        )
 
 
 def encode(value: Any) -> bytes:

@@ -35,4 +35,5 @@ STEPS = (
         scope text primary key, reason text not null, ordered_by text not null, at_ns integer not null
     ) without rowid;
     """,
+    "create index runs_by_task on runs(task_id)",
 )

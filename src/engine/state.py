@@ -21,6 +21,7 @@ from teamwright.engine.records import ACTIVE, AgentRecord, JobRecord, RunRow, Ta
 from teamwright.engine.schema import STEPS
 from teamwright.engine.views import job_view
 from teamwright.home import Home
+from teamwright.tracing.propagation import ParentContext
 
 _GUARD, _STAY = "guard", "stay"
 
@@ -113,6 +114,10 @@ class EngineState:
         return await asyncio.wrap_future(
             self._writer.submit(lambda db: rows.read_runs(db, session=session, job=job, limit=limit))
         )
+
+    async def root_of_task(self, job: str, agent: str, task_id: str) -> ParentContext | None:
+        """The root span of the newest query that had to do with a task."""
+        return await asyncio.wrap_future(self._writer.submit(lambda db: rows.root_of_task(db, job, agent, task_id)))
 
     async def add_token(self, token: TokenRow) -> None:
         """A token was made for somebody."""
