@@ -1,0 +1,189 @@
+"""Every example: start, a query, the trace with its shape, stop. No model, no key, no network."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from teamwright.agents.loading import add_search_path
+from tests.system.test_hello import whole
+
+if TYPE_CHECKING:
+    from tests.system.conftest import Deploy
+
+MARK = "[offline, no model]"
+
+
+@dataclass(frozen=True)
+class Example:
+    """A question, what its answer must hold, and who works on it, each with its tools, in the order they begin."""
+
+    question: str
+    holds: tuple[str, ...]
+    shape: tuple[tuple[str, tuple[str, ...]], ...]
+
+
+EXAMPLES = {
+    "code-review": Example(
+        "Review examples/data/faulty.py",
+        ("F401", "B006", "F821", "B301", "B602", "price has a cyclomatic complexity of 20"),
+        (
+            ("lead", ("query_agent", "query_agent", "query_agent")),
+            ("linter", ("lint",)),
+            ("security", ("find_security_issues",)),
+            ("complexity", ("measure_complexity",)),
+        ),
+    ),
+    "stock-workflow": Example(
+        "What is the price of KITE, the weather in Lisbon, and the route from Berlin to Lisbon?",
+        ("Kitehill Software (KITE) closed at", "Lisbon: ", "Berlin - ", "bundled sample data"),
+        (
+            ("controller", ("query_agent", "query_agent", "query_agent")),
+            ("stock", ("stock_price", "price_history")),
+            ("weather", ("current_weather",)),
+            ("maps", ("route",)),
+        ),
+    ),
+    "financial-analysis": Example(
+        "Analyse KITE and VOLT: trend, risk, valuation, and compare them.",
+        ("trend ", "P/E 31.18", "P/E none (loss)", "Best: "),
+        (
+            ("analyst", ("query_agent", "query_agent", "query_agent")),
+            ("technical", ("price_indicators", "price_indicators")),
+            ("fundamentals", ("financial_ratios", "financial_ratios")),
+            ("comparison", ("compare",)),
+        ),
+    ),
+    "research-assistant": Example(
+        "Research the impact of AI on employment, verify claims, produce a cited report",
+        ("## Findings", "## Claims checked", "## References", "12 claims checked"),
+        (
+            ("coordinator", ("plan", "synthesis")),
+            ("searcher", ("search_library",)),
+            ("summarizer", ("summarize_source",)),
+            ("fact_checker", ("check_claims",)),
+        ),
+    ),
+    "file-pipeline": Example(
+        "Process orders.csv",
+        ("176 clean rows, 20 rejected", "out/orders.clean.csv"),
+        (
+            ("ingest", ("ingest",)),
+            ("transform", ("transform",)),
+            ("validate", ("validate",)),
+            ("write", ("write",)),
+        ),
+    ),
+}
+
+
+@pytest.fixture
+def folder(root: Path, tmp_path: Path) -> Path:
+    """Where the caller is: a folder of its own with what the questions name."""
+    place = tmp_path / "caller"
+    (place / "examples" / "data").mkdir(parents=True)
+    shutil.copy(root / "examples" / "data" / "faulty.py", place / "examples" / "data")
+    return place
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_example(name: str, deploy: Deploy, root: Path, folder: Path) -> None:
+    example = EXAMPLES[name]
+    file = root / "examples" / "jobs" / f"{name}.yaml"
+    started = deploy("start", file, "--json", folder=folder).ok().json
+    agents = {agent["id"]: agent["pid"] for agent in started["agents"]}
+    assert (started["job"], started["status"]) == (name, "running")
+    assert len(set(agents.values())) == len(agents)
+
+    asked = deploy("query", name, example.question, "--json", folder=folder).ok().json
+    assert asked["status"] == "ok"
+    assert asked["answer"].startswith(MARK)
+    assert asked["answer"].count(MARK) == 1
+    for words in example.holds:
+        assert words in asked["answer"], words
+    assert asked["usage"]["cost_usd"] == 0
+
+    trace = deploy("trace", "show", asked["trace_id"], "--json").ok().json
+    spans = whole(trace)
+    assert spans[0]["name"] == f"invoke_workflow {name}"
+    assert {span["status"] for span in spans} == {"ok"}, [span["message"] for span in spans if span["status"] != "ok"]
+    assert shape_of(spans) == example.shape
+    assert {span["agent"] for span in spans if span["kind"] == "SERVER"} == set(agents)
+    deploy("stop", name).ok()
+    deploy("stop", "--all").ok()
+
+
+def shape_of(spans: list[dict[str, Any]]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """The agents in the order in which their callers began to ask them, each with the tools it called."""
+    by_id = {span["span_id"]: span for span in spans}
+    servers = [span for span in spans if span["kind"] == "SERVER"]
+    asked = {span["agent"]: by_id[span["parent_id"]]["start_ns"] for span in servers}
+    tools: dict[str, list[str]] = {agent: [] for agent in sorted(asked, key=lambda agent: asked[agent])}
+    for span in sorted(spans, key=lambda span: span["start_ns"]):
+        if span["name"].startswith("execute_tool "):
+            tools[span["agent"]].append(span["name"].removeprefix("execute_tool "))
+    return tuple((agent, tuple(called)) for agent, called in tools.items())
+
+
+def test_what_the_review_says_is_what_the_programs_say(deploy: Deploy, root: Path, folder: Path) -> None:
+    """Findings by file, line and rule: those of the tools, called here, and each from a process of its own."""
+    add_search_path([str(root)])
+    tools = importlib.import_module("examples.tools.code_review")
+    target = folder / "examples" / "data" / "faulty.py"
+    expected = {
+        (item["line"], item["rule"])
+        for tool in (tools.lint, tools.find_security_issues, tools.measure_complexity)
+        for item in tool(str(target))["findings"]
+    }
+    assert len(expected) >= 10
+    deploy("start", root / "examples" / "jobs" / "code-review.yaml", folder=folder).ok()
+    code = target.read_text()
+    for question in (f"Review {target}", f"Review this code:\n```python\n{code}```"):
+        asked = deploy("query", "code-review", "-", "--json", input=question, folder=folder).ok().json
+        said = re.findall(r"[\w./]+\.py:(\d+) ([\w-]+) (?:high|medium|low) ", asked["answer"])
+        assert {(int(line), rule) for line, rule in said} == expected
+        spans = deploy("trace", "show", asked["trace_id"], "--json").ok().json["spans"]
+        workers = {span["agent"] for span in spans if span["name"].startswith("execute_tool ")}
+        assert workers == {"lead", "linter", "security", "complexity"}
+    deploy("stop", "--all").ok()
+
+
+def test_every_citation_of_the_report_leads_to_a_source(deploy: Deploy, root: Path) -> None:
+    question = EXAMPLES["research-assistant"].question
+    asked = deploy("query", "example:research-assistant", question, "--json").ok().json
+    head, _, references = asked["answer"].partition("## References")
+    cited = set(re.findall(r"\[([a-z0-9]+(?:-[a-z0-9]+)+)\]", head))
+    assert len(cited) >= 5
+    library = {path.stem for path in (root / "examples" / "tools" / "library").glob("*.md")}
+    assert cited <= library
+    assert cited == set(re.findall(r"^- \[([a-z0-9-]+)\] .+ \(\d{4}\)\. ", references, re.MULTILINE))
+    deploy("stop", "--all").ok()
+
+
+def test_files_of_the_pipeline_are_written_where_the_caller_is(deploy: Deploy, root: Path, folder: Path) -> None:
+    (folder / "mine.csv").write_text((root / "examples" / "data" / "orders.csv").read_text())
+    deploy("query", "example:file-pipeline", "Process mine.csv", folder=folder).ok()
+    assert sorted(path.name for path in (folder / "out").glob("*.clean.csv")) == ["mine.clean.csv"]
+    assert len((folder / "out" / "mine.clean.csv").read_text().splitlines()) == 177
+    deploy("stop", "--all").ok()
+
+
+def test_a_session_goes_on(deploy: Deploy) -> None:
+    deploy("start", "example:stock-workflow").ok()
+    words = ("--session", "trip", "--json")
+    deploy("query", "stock-workflow/weather", "What is the weather in Lisbon?", *words).ok()
+    asked = deploy("query", "stock-workflow/weather", "And in Paris?", *words).ok().json
+    assert "Paris: " in asked["answer"]
+    deploy("stop", "--all").ok()
+
+
+def test_an_example_that_is_not_there(deploy: Deploy) -> None:
+    done = deploy("start", "example:code-reviw")
+    assert done.code == 2
+    assert "did you mean 'code-review'?" in done.err
