@@ -1,0 +1,19 @@
+"""Stations of a pipeline: each puts its name around what it gets."""
+
+from __future__ import annotations
+
+import asyncio
+
+from teamwright import Agent, Turn
+
+
+class Station(Agent):
+    """Works on what it gets, some longer than others; `wait` makes whoever gets it first sleep."""
+
+    async def run(self, turn: Turn) -> str:
+        name = turn.run.agent
+        if turn.text.startswith(f"{name} waits"):
+            await asyncio.sleep(30)
+        if name == "slow":
+            await asyncio.sleep(0.2)
+        return turn.text if "waits" in turn.text else f"{name}({turn.text})"
