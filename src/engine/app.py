@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from teamwright import __version__
-from teamwright.engine import answers, engine_routes, job_routes, recovery, trace_routes
+from teamwright.engine import answers, engine_routes, jaeger_routes, job_routes, metrics_route, recovery, trace_routes
 from teamwright.engine.auth import Gate, OwnHostOnly
 from teamwright.engine.control import Guard
 from teamwright.engine.fingerprint import fingerprint
@@ -262,6 +262,8 @@ class Engine:
                 *job_routes.routes(self.jobs, gate, all_stopped=self.idle.leave_when_empty),
                 *collector.routes(self.spans.store, gate.writer),
                 *trace_routes.routes(self.order.home, self.spans, self.state, gate),
+                *jaeger_routes.routes(self.order.home, gate),
+                *metrics_route.routes(self.spans, gate, lambda: [self.jobs.view(job) for job in self.state.active()]),
                 *registry.routes(self.registry, gate.member, self._renew),
                 *self.front_door.routes(),
             ],

@@ -13,6 +13,7 @@ from teamwright.tracing.content import Content
 from teamwright.tracing.endpoints import Endpoint
 from teamwright.tracing.exporter import LocalShipper
 from teamwright.tracing.forward import Forwarding
+from teamwright.tracing.metrics import Metrics
 from teamwright.tracing.retention import Retention
 from teamwright.tracing.spool import Spool, SpoolName, spools
 from teamwright.tracing.store import SpanStore
@@ -40,6 +41,8 @@ class Spans:
         self._shipper = LocalShipper(self._spool, self.store)
         self.forwarding = Forwarding(forward_to, home.path / "forward")
         self.store.listen_to_spans(self.forwarding.take)
+        self.metrics = Metrics()
+        self.store.listen_to_spans(self.metrics.take)
         self._files = TraceFiles(self.store, home.trace_file)
         self._tracers: dict[tuple[Content, bool], Tracer] = {}
         self._burials: asyncio.Queue[tuple[SpoolName, str]] = asyncio.Queue()

@@ -34,7 +34,10 @@ _STATUS: Mapping[TraceStatus, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which traces; None = any. `since_ns` is Unix time, `label` a (key, value)."""
+    """Which traces; None = any. `since_ns` and `until_ns` are Unix time, `label` a (key, value).
+
+    `text` stands in the question, whatever its case; `operation` is the name of a span in it.
+    """
 
     job: str | None = None
     agent: str | None = None
@@ -43,6 +46,10 @@ class Filter:
     user: str | None = None
     label: tuple[str, str] | None = None
     since_ns: int | None = None
+    until_ns: int | None = None
+    min_ns: int | None = None
+    text: str | None = None
+    operation: str | None = None
     kind: TraceKind | None = "query"
 
 
@@ -145,6 +152,20 @@ class SpanReader:
         some = ", ".join(sorted(trace.hex()[: len(digits) + 4] for trace in found))
         raise UnknownJob(f"{trace_id} is the beginning of more than one trace: {some} …", hint="give more digits")
 
+    def services(self) -> list[str]:
+        """Who has made spans: agents, and the engine."""
+        query = "select distinct value from trace, json_each(trace.agents)"
+        return sorted({name for db in self._databases() for (name,) in db.execute(query)} | {"engine"})
+
+    def operations(self, service: str) -> list[str]:
+        """The names of that service's spans in the newest thousand traces."""
+        query = (
+            "select distinct s.name from (select trace from trace order by start desc limit 1000) t "
+            "join span s on s.trace = t.trace where s.agent = ?"
+        )
+        agent = "" if service == "engine" else service
+        return sorted({name for db in self._databases() for (name,) in db.execute(query, (agent,))})
+
     def _databases(self) -> list[sqlite3.Connection]:
         return [self._memory] if self._disk is None else [self._memory, self._disk]
 
@@ -237,6 +258,18 @@ def _where(which: Filter) -> tuple[str, list[Any]]:
     if which.since_ns is not None:
         clauses.append("start >= ?")
         values.append(which.since_ns)
+    if which.until_ns is not None:
+        clauses.append("start <= ?")
+        values.append(which.until_ns)
+    if which.min_ns is not None:
+        clauses.append("end - start >= ?")
+        values.append(which.min_ns)
+    if which.text is not None:
+        clauses.append("instr(lower(query), ?)")
+        values.append(which.text.lower())
+    if which.operation is not None:
+        clauses.append("exists(select 1 from span s where s.trace = trace.trace and s.name = ?)")
+        values.append(which.operation)
     if which.agent is not None:
         clauses.append("exists(select 1 from json_each(trace.agents) where value = ?)")
         values.append(which.agent)

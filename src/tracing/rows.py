@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from json.encoder import encode_basestring as quoted
@@ -83,6 +84,12 @@ class Row:
     top: bool
     facts: str = "{}"
     extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The facts, by their names in the views."""
+        found: dict[str, Any] = json.loads(self.facts)
+        return found
 
     @property
     def deployment(self) -> bool:
