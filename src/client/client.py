@@ -240,7 +240,7 @@ class Client:
     def task(self, job: str, task_id: str, *, agent: str | None = None) -> dict[str, Any]:
         """The JSON-RPC reply to GetTask."""
         call = {"jsonrpc": "2.0", "id": 1, "method": "GetTask", "params": {"id": task_id}}
-        return self._json("POST", _door(job, agent), call)
+        return self._json("POST", f"{_door(job, agent)}?A2A-Version=1.0", call)
 
     def agents(self, *, job: str | None = None) -> list[dict[str, Any]]:
         """The registry's entries."""
