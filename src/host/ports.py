@@ -88,9 +88,11 @@ class Ports:
                 return sock
             if request.explicit:
                 raise HostError(f"port {request.port} for {request.id} is taken by {holder(request.port)}")
-        for port in self._allowed:
-            if sock := _listen(port, again=False):
-                return sock
+        # Rather one that nobody has had for a while; when there is none of those, any that nobody listens on.
+        for again in (False, True):
+            for port in self._allowed:
+                if sock := _listen(port, again=again):
+                    return sock
         raise HostError(
             f"no free port for {request.id} in {self._allowed.start}-{self._allowed.stop - 1}",
             hint="set TEAMWRIGHT_PORTS to a larger range",
@@ -100,8 +102,8 @@ class Ports:
 def _listen(port: int, *, again: bool) -> socket.socket | None:
     """A listening socket, or None when the port is taken.
 
-    `again`: it was ours before, so old connections that linger in TIME_WAIT don't count. Otherwise they do, and so do
-    ports that other hosts keep bound but shut.
+    `again`: old connections that linger in TIME_WAIT don't count, nor does another host that keeps it bound but shut;
+    for a port that was ours before.
     """
     sock = socket.socket()
     try:
