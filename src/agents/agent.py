@@ -27,7 +27,7 @@ class Agent:
             async def get_weather(self, city: str) -> str: ...
 
     `config` is what stands under `config:` in the job file; keys named like a class attribute set it.
-    Override `run` for logic without a model.
+    Override `run` for logic without a model, or give `executor = MyAgentExecutor`: any a2a-sdk executor, unchanged.
     """
 
     name: str = ""
@@ -37,6 +37,8 @@ class Agent:
     #: A JSON Schema of an object: every answer carries data that fits it. The job file's goes first.
     output_schema: Mapping[str, Any] | None = None
     skills: ClassVar[tuple[Mapping[str, Any], ...]] = ()
+    #: An a2a-sdk AgentExecutor, or its class.
+    executor: Any = None
 
     def __init__(self, **config: Any) -> None:
         self.config: Mapping[str, Any] = config

@@ -77,10 +77,11 @@ class AgentHandler(DefaultRequestHandler):
         *,
         extended_card: AgentCard | None = None,
         on_disconnect: OnDisconnect = "continue",
+        executor: AgentExecutor | None = None,
         queues_rest: float = _QUEUES_REST,
     ) -> None:
         super().__init__(
-            agent_executor=AgentExecution(runner),
+            agent_executor=executor or AgentExecution(runner),
             task_store=store,
             agent_card=card,
             push_config_store=push.configs,
@@ -90,6 +91,8 @@ class AgentHandler(DefaultRequestHandler):
             interrupted_task_timeout=queues_rest,
         )
         self._push = push
+        #: A foreign executor says itself whether it answers by a message or a task.
+        self._may_answer = executor is None
         self._runner = runner
         self._store = store
         self._cancels = on_disconnect == "cancel"
@@ -112,10 +115,14 @@ class AgentHandler(DefaultRequestHandler):
     async def on_message_send(self, params: SendMessageRequest, context: ServerCallContext) -> Message | Task:
         """SendMessage."""
         await self._admit(params, context)
-        if _claims(context).role == "agent" and not (
-            params.message.task_id
-            or params.configuration.return_immediately
-            or params.configuration.HasField("task_push_notification_config")
+        if (
+            self._may_answer
+            and _claims(context).role == "agent"
+            and not (
+                params.message.task_id
+                or params.configuration.return_immediately
+                or params.configuration.HasField("task_push_notification_config")
+            )
         ):
             return await self._answer(params.message, context)
         receive = context.state.get("receive")
@@ -195,7 +202,7 @@ class AgentHandler(DefaultRequestHandler):
 
     async def _answer(self, message: Message, context: ServerCallContext) -> Message | Task:
         message.context_id = message.context_id or str(uuid4())
-        incoming = _incoming(message, context, None)
+        incoming = incoming_of(message, context, None)
         receive = context.state.get("receive")
         if receive is None:
             outcome = await self._runner.handle(incoming)
@@ -239,7 +246,7 @@ class AgentExecution(AgentExecutor):
         ids = _Ids(task.id, task.context_id)
         pieces = _Pieces(ids, event_queue)
         try:
-            outcome = await self._runner.handle(_incoming(message, context.call_context, task.id), pieces.send)
+            outcome = await self._runner.handle(incoming_of(message, context.call_context, task.id), pieces.send)
         except Busy as error:  # others took the last places in the queue since this one was admitted
             reason = {RUN_EXT: {"reason": "busy"}}
             await event_queue.enqueue_event(_update(ids, TaskState.TASK_STATE_REJECTED, error.message, reason))
@@ -327,7 +334,8 @@ class _Watch:
             self._gone()
 
 
-def _incoming(message: Message, context: ServerCallContext, task_id: str | None) -> Incoming:
+def incoming_of(message: Message, context: ServerCallContext, task_id: str | None) -> Incoming:
+    """A message and its authenticated caller, as the runner takes them."""
     return Incoming(
         text=text_of(message),
         files=files_of(message),

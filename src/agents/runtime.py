@@ -15,10 +15,11 @@ from typing import Any
 import httpx
 from starlette.types import ASGIApp
 
-from teamwright.agents.agent import Agent
+from teamwright.agents.agent import Agent, description_of
 from teamwright.agents.builtin import peer_tools
 from teamwright.agents.card import build_card
-from teamwright.agents.code import code_of
+from teamwright.agents.code import Code, code_of
+from teamwright.agents.executors import ExecutorCode, HostedExecution
 from teamwright.agents.handler import AgentHandler
 from teamwright.agents.loading import load_class
 from teamwright.agents.peers import Peers
@@ -88,6 +89,7 @@ class Runtime:
             Push.of(self.http, self.tracer, spec.push_urls, self.runner.span),
             extended_card=build_card(spec, self.agent, self.tools, extended=True),
             on_disconnect=spec.on_disconnect,
+            executor=_hosted(self.backend, self.runner),
         )
         self.app: ASGIApp = build_app(self.handler, self.card, Door(spec, verifier, self.registration.grace))
         self.exporter = (
@@ -157,11 +159,15 @@ def _load(spec: AgentSpec) -> tuple[Agent, tuple[Tool, ...]]:
 
 
 def _thinker(spec: AgentSpec, agent: Agent) -> Backend:
-    code = code_of(spec)
+    code: Code | None = code_of(spec) if agent.executor is None else ExecutorCode(agent)
     if code is None:
         return loader.load(spec.backend)
-    agent.description = agent.description or code.description
+    agent.description = description_of(agent) or code.description
     return code
+
+
+def _hosted(backend: Backend, runner: Runner) -> HostedExecution | None:
+    return HostedExecution(runner, backend.executor) if isinstance(backend, ExecutorCode) else None
 
 
 def _instance(spec: AgentSpec) -> Agent:
