@@ -64,7 +64,7 @@ def load(
     roots = search_path(file.parent, here)
     drafts = AgentResolver(findings, vault, file.parent, roots).resolve(model)
     wiring = _wire(model, drafts, findings)
-    _warn(source, vault, wiring, findings)
+    _warn(source, vault, drafts, wiring, findings)
     if findings.problems:
         if set(findings.problems) == set(findings.missing_extras):
             first = findings.problems[0]
@@ -122,7 +122,13 @@ def _wire(model: JobFile, drafts: Sequence[AgentDraft], findings: Findings) -> W
     return wire(model.topology, calls, model.execution.entry_point, findings.report, places=places)
 
 
-def _warn(source: Source, vault: Vault, wiring: Wiring, findings: Findings) -> None:
+def _warn(source: Source, vault: Vault, drafts: Sequence[AgentDraft], wiring: Wiring, findings: Findings) -> None:
+    for draft in drafts:
+        if draft.plan.foreign and any(caller == draft.plan.id for caller, _ in wiring.edges):
+            place: KeyPath = ("agents", draft.index)
+            findings.warn(
+                place, f"a {draft.plan.kind}: agent gets no token, so it can't call the agents it is wired to"
+            )
     for agent in wiring.unwired:
         where: KeyPath = ("topology",) if source.data.get("topology") else ("agents",)
         findings.warn(where, f"agent {agent!r} is not part of it: no agent may call it")
