@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-COMMANDS = ["uv run deploy start examples/jobs/hello.yaml", "uv run pytest"]
+COMMANDS = ["uv run deploy start examples/jobs/code-review.yaml", "uv run pytest"]
 
 
 def commands(text: str) -> list[str]:
@@ -54,10 +54,11 @@ def test_fresh_clone(root: Path, uv_environment: dict[str, str], tmp_path: Path)
     try:
         started = run(COMMANDS[0])
         assert started.returncode == 0, started.stderr
-        assert "hello" in started.stdout
-        assert "deploy query hello" in started.stdout
-        asked = run("uv run deploy query hello hi")
+        assert "code-review is running" in started.stdout
+        assert "deploy query code-review" in started.stdout
+        asked = run("uv run deploy query code-review examples/data/faulty.py")
         assert asked.returncode == 0, asked.stderr
+        assert "bandit: 5 findings" in asked.stdout
     finally:
         stopped = run("uv run deploy stop --all")
     assert stopped.returncode == 0, stopped.stderr
