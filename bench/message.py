@@ -175,6 +175,7 @@ def main() -> None:
         (folder / "bench_agents.py").write_text(textwrap.dedent(AGENTS))
 
         def spec(agent_id: str, url: str, **more: Any) -> AgentSpec:
+            more.setdefault("sessions_dir", str(home.sessions_dir("bench")))
             return AgentSpec(
                 job="bench", agent=agent_id, incarnation="1", home=str(home.path), home_id=home.id,
                 job_folder=name, kind="class", url=url, engine_url="http://127.0.0.1:9", public_key=issuer.public_key,
@@ -202,6 +203,9 @@ def main() -> None:
         sock, url = bind()
         with agent(spec("plain", url, type="Echo", tracing=False), sock) as (pid, url):
             measure("agent to agent without tracing", [pid], url, options, token("plain", "peer"))
+        sock, url = bind()
+        with agent(spec("forgetful", url, type="Echo", sessions_dir=""), sock) as (pid, url):
+            measure("agent to agent, sessions in memory only", [pid], url, options, token("forgetful", "peer"))
         print(f"agent / bare: {ours / base:.2f}")
 
 
