@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
+from teamwright import loopback
 from teamwright.agents import channel
 from teamwright.agents.channel import Broken, Channels, Reply, Unreachable
 
@@ -142,7 +143,7 @@ async def test_cancelling_closes_the_connection(channels: Channels) -> None:
 async def test_an_idle_connection_that_ended_is_replaced(channels: Channels, monkeypatch: pytest.MonkeyPatch) -> None:
     async with serving(Server(OK, OK, OK)) as server:
         await channels.post(server.url, {}, b"")
-        monkeypatch.setattr(channel, "_IDLE", -1.0)
+        monkeypatch.setattr(loopback, "_KEPT_FOR", -1.0)
         await channels.post(server.url, {}, b"")
         assert server.connections == 2
         await channels.close()
