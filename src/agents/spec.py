@@ -89,7 +89,6 @@ class AgentSpec:
     skills: tuple[Mapping[str, Any], ...] = ()
     mcp_servers: Mapping[str, Any] = field(default_factory=dict)
     output_schema: Mapping[str, Any] | None = None
-    output_schema: Mapping[str, Any] | None = None
     peers: tuple[PeerSpec, ...] = ()
     callers: tuple[str, ...] = (FRONT_DOOR,)
     stages: tuple[tuple[str, ...], ...] = ()

@@ -121,6 +121,15 @@ async def test_an_endless_answer_is_cut_off(channels: Channels, monkeypatch: pyt
             await channels.post(server.url, {}, b"")
 
 
+async def test_an_answer_that_never_ends_is_given_up(channels: Channels, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(channel, "_BODY", 0.05)
+    async with serving(Server(b"HTTP/1.1 200 OK\r\ncontent-length: 20\r\n\r\npart", OK)) as server:
+        with pytest.raises(Broken, match=r"not complete after 0\.05 s"):
+            await channels.post(server.url, {}, b"")
+        assert (await channels.post(server.url, {}, b"")).content == b"ok"
+        await channels.close()
+
+
 async def test_nobody_there(channels: Channels) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
