@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from teamwright.engine.joining import Join, join_all
 from teamwright.engine.life_cycle import LifeCycle
 from teamwright.engine.minting import Mint
 from teamwright.engine.records import AgentRecord, JobRecord
@@ -17,7 +18,7 @@ from teamwright.engine.secret_store import Secrets, SecretStore
 from teamwright.engine.state import EngineState
 from teamwright.engine.targets import Selection, resolve
 from teamwright.engine.views import event_view, job_view
-from teamwright.errors import EngineError, PeerError, StartFailed, TeamwrightError
+from teamwright.errors import EngineError, TeamwrightError
 from teamwright.events import Event, EventBus
 from teamwright.host.api import AgentState, Cause, LaunchOrder
 from teamwright.jobs.deployer import Deployment, Hosts, Progress, finish
@@ -74,7 +75,7 @@ class Jobs:
         *,
         wake: Callable[[], None],
         died: Callable[[str, str, str, str], None],
-        join: Callable[[AgentRecord], Awaitable[None]],
+        join: Join,
         changed: Callable[[], None] = lambda: None,
     ) -> None:
         self.state = state
@@ -135,7 +136,7 @@ class Jobs:
             self._wake()
             orders = await self._orders(job, secrets)
             await self.state.save_job(job)
-            await self._join_all(job, list(job.agents.values()), self._reporting(job, progress))
+            await join_all(job, list(job.agents.values()), self._join, self.state, self._reporting(job, progress))
             await self._deploy(Deployment(job.plan, orders, self.line, progress=self._reporting(job, progress)))
             job.phase = "running"
             await self.state.save_job(job)
@@ -261,7 +262,7 @@ class Jobs:
                 agent.wanted = True
             orders = await self._orders(job, self._secrets.get(job.name))
             await self.state.save_job(job)
-            await self._join_all(job, agents, self._reporting(job, progress))
+            await join_all(job, agents, self._join, self.state, self._reporting(job, progress))
             chosen = {agent.agent: orders[agent.agent] for agent in agents if agent.agent in orders}
             line = _Restarting(self.line)
             await self._deploy(Deployment(job.plan, chosen, line, progress=self._reporting(job, progress)))
@@ -334,29 +335,6 @@ class Jobs:
             agent.port = ports.get(agent.id, agent.port)
         every = {agent.id: agent.port for agent in job.agents.values() if agent.port}
         return launch_orders(job.plan, every, secrets, self._site, self._mint.agent)
-
-    async def _join_all(self, job: JobRecord, agents: Sequence[AgentRecord], progress: Progress) -> None:
-        """Join the `url:` agents among these, all at once. Raises StartFailed when one can't be called."""
-        joined = [agent for agent in agents if not job.plan.agent(agent.agent).started]
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._join_one(agent)) for agent in joined]
-        for task in tasks:
-            state = task.result()
-            if isinstance(state, PeerError):
-                agent_id = joined[tasks.index(task)].agent
-                raise StartFailed(f"agent {agent_id} can't be joined: {state.message}", agent=agent_id)
-            progress(event_view(state, "ready"))
-
-    async def _join_one(self, agent: AgentRecord) -> AgentState | PeerError:
-        began = time.time_ns()
-        try:
-            await self._join(agent)
-        except PeerError as error:
-            return error
-        now = time.time_ns()
-        agent.state = AgentState(agent.id, "healthy", launched_ns=began, ready_ns=now, changed_ns=now)
-        self.state.save_agent(agent)
-        return agent.state
 
     async def _deploy(self, deployment: Deployment) -> None:
         name = deployment.plan.job
