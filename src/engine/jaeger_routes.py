@@ -14,7 +14,7 @@ from teamwright.engine.auth import Gate
 from teamwright.errors import UnknownJob, UserError
 from teamwright.home import Home
 from teamwright.tracing import jaeger
-from teamwright.tracing.reader import Filter, SpanReader
+from teamwright.tracing.reader import Filter, SpanReader, nanoseconds
 from teamwright.tracing.view import trace_show
 
 _MOST = 200
@@ -87,13 +87,4 @@ def _micro(text: str | None) -> int | None:
 
 
 def _duration(text: str | None) -> int | None:
-    """Jaeger's `1.5s`, `20ms`, `7us`, in nanoseconds."""
-    if not text:
-        return None
-    for unit, size in (("ms", 10**6), ("us", 10**3), ("s", 10**9), ("m", 60 * 10**9)):
-        if text.endswith(unit):
-            try:
-                return int(float(text.removesuffix(unit)) * size)
-            except ValueError:
-                break
-    raise UserError(f"{text!r} is not a duration", hint="20ms, 1.5s")
+    return nanoseconds(text) if text else None

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from teamwright.database import check_version, connect, migrate
-from teamwright.errors import UnknownJob
+from teamwright.errors import UnknownJob, UserError
 from teamwright.tracing import otlp_json
 from teamwright.tracing.rows import REAL, STARTED, BadSpans, Decoded, decode
 from teamwright.tracing.schema import SPAN_COLUMNS, STEPS, TRACE_COLUMNS, Origins, store
@@ -152,6 +152,16 @@ class SpanReader:
         some = ", ".join(sorted(trace.hex()[: len(digits) + 4] for trace in found))
         raise UnknownJob(f"{trace_id} is the beginning of more than one trace: {some} …", hint="give more digits")
 
+    def stats(self, job: str | None, *, traces: int = 200) -> list[dict[str, Any]]:
+        """(spans, bytes) of each of a job's newest finished queries, with its summary."""
+        found = self.list_traces(Filter(job=job), limit=traces)
+        query = "select count(*), sum(length(data)) from span where trace = ?"
+        for summary in found:
+            overlaid = summary["trace"] in self._overlaid or self._disk is None
+            db = self._memory if overlaid or self._disk is None else self._disk
+            (_, summary["bytes"]) = db.execute(query, (summary["trace"],)).fetchone()
+        return found
+
     def services(self) -> list[str]:
         """Who has made spans: agents, and the engine."""
         query = "select distinct value from trace, json_each(trace.agents)"
@@ -224,6 +234,18 @@ def status(summary: Mapping[str, Any]) -> TraceStatus:
     if summary["root_state"] != REAL:
         return "lost"
     return "error" if summary["root_status"] == 2 else "ok"
+
+
+_UNITS = {"us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9, "d": 86_400 * 10**9}
+
+
+def nanoseconds(text: str) -> int:
+    """`500ms`, `1.5s`, `10m`, `2h`, `7d` in nanoseconds. Raises UserError."""
+    number = text.rstrip("abcdefghijklmnopqrstuvwxyz")
+    try:
+        return int(float(number) * _UNITS[text[len(number) :]])
+    except (KeyError, ValueError, OverflowError):
+        raise UserError(f"{text!r} is not a time", hint="20ms, 1.5s, 10m, 2h, 7d") from None
 
 
 def _open(path: Path) -> sqlite3.Connection | None:

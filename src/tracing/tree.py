@@ -18,6 +18,8 @@ _BAR = 24
 _EXCERPT = 96
 _DEEPEST = 90  # columns of indentation; what is deeper is drawn as if it weren't
 _STYLES = {"ok": "green", "error": "bold red", "lost": "bold red", "running": "yellow"}
+_TIMES = {"model": "models", "tools": "tools", "queue": "waiting", "calls": "between agents", "agents": "agents",
+          "engine": "engine", "other": "other"}  # fmt: skip
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
@@ -47,9 +49,30 @@ def render_list(listing: dict[str, Any]) -> RenderableType:
     return table
 
 
-def render_trace(show: dict[str, Any]) -> RenderableType:
-    """The tree of `trace show`: who called whom, how long it took and when, what went wrong."""
-    return Group(*_head(show), Text(), _table(show), *_foot(show))
+def render_trace(show: dict[str, Any], *, full: bool = False) -> RenderableType:
+    """The tree of `trace show`: who called whom, how long it took and when, what went wrong.
+
+    `*` marks what the end waited for; `full` leaves nothing out of what was said.
+    """
+    return Group(*_head(show, full), Text(), _table(show, full), *_foot(show))
+
+
+def render_span(span: dict[str, Any]) -> RenderableType:
+    """Everything about one span."""
+    lines = [Text(span["name"], "bold")]
+    took = None if span["end_ns"] is None else (span["end_ns"] - span["start_ns"]) / 1e6
+    facts = {"span": span["span_id"], "parent": span["parent_id"], "agent": span["agent"], "status": span["status"],
+             "took": duration(took), "message": span["message"]}  # fmt: skip
+    for name, value in {**facts, **span["attributes"]}.items():
+        if value is not None:
+            lines.append(Text.assemble((f"{name}: ", "cyan"), str(value)))
+    for event in span["events"]:
+        after = duration((event["at_ns"] - span["start_ns"]) / 1e6)
+        lines.append(
+            Text.assemble((f"event {event['name']} after {after}", "yellow"), " ", str(event["attributes"] or ""))
+        )
+    lines += [Text(f"link to {link['trace_id']} {link['span_id']}") for link in span["links"]]
+    return Group(*lines)
 
 
 def duration(milliseconds: float | None) -> str:
@@ -64,7 +87,7 @@ def duration(milliseconds: float | None) -> str:
     return f"{minutes} m {seconds:02d} s"
 
 
-def _head(show: dict[str, Any]) -> Iterator[Text]:
+def _head(show: dict[str, Any], full: bool) -> Iterator[Text]:
     summary = show["summary"]
     facts = [
         f"job {show['job']}" if show["job"] else "",
@@ -80,7 +103,11 @@ def _head(show: dict[str, Any]) -> Iterator[Text]:
     if root is not None:
         for mark, attribute in (("Q", v.INPUT_MESSAGES), ("A", v.OUTPUT_MESSAGES)):
             if words := plain_text(root["attributes"].get(attribute)):
-                yield Text.assemble((f"{mark}: ", "bold"), _excerpt(words, 400))
+                yield Text.assemble((f"{mark}: ", "bold"), words if full else _excerpt(words, 400))
+    if times := show["time_ns"]:
+        whole = sum(times.values())
+        parts = [f"{_TIMES[kind]} {duration(ns / 1e6)} ({ns / whole:.0%})" for kind, ns in times.items()]
+        yield Text.assemble(("time: ", "bold"), " + ".join(parts), f" = {duration(whole / 1e6)}")
 
 
 def _foot(show: dict[str, Any]) -> Iterator[Text]:
@@ -96,9 +123,9 @@ def _foot(show: dict[str, Any]) -> Iterator[Text]:
         yield Text("incomplete: " + (", ".join(gaps) or "the root is missing"), "yellow")
 
 
-def _table(show: dict[str, Any]) -> Table:
+def _table(show: dict[str, Any], full: bool) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", expand=True)
-    table.add_column("SPAN", ratio=1, overflow="ellipsis", no_wrap=True)
+    table.add_column("SPAN", ratio=1, overflow="fold" if full else "ellipsis", no_wrap=not full)
     table.add_column("AGENT", no_wrap=True)
     table.add_column("TIME", justify="right", no_wrap=True)
     table.add_column("", width=_BAR, no_wrap=True)
@@ -107,17 +134,20 @@ def _table(show: dict[str, Any]) -> Table:
         return table
     begin = min(span["start_ns"] for span in spans)
     end = max(max(span["end_ns"] or span["start_ns"] for span in spans), begin + 1)
+    critical = set(show["critical_path"])
     for span, lead, below in _walk(spans):
         style = _STYLES[span["status"]] if span["status"] != "ok" else ""
         last = span["end_ns"] or end
         took = None if span["end_ns"] is None else (last - span["start_ns"]) / 1e6
         table.add_row(
-            Text.assemble((lead, "dim"), (_title(span), style)),
+            Text.assemble(
+                (lead, "dim"), (_title(span), style), (" *" if span["span_id"] in critical else "", "yellow")
+            ),
             Text(span["agent"] or "", "cyan"),
             Text(duration(took), style),
             Text(_bar((span["start_ns"] - begin) / (end - begin), (last - begin) / (end - begin)), style or "blue"),
         )
-        for line, kind in _details(span):
+        for line, kind in _details(span, full):
             table.add_row(Text.assemble((below, "dim"), (line, kind)), "", "", "")
     return table
 
@@ -148,10 +178,11 @@ def _title(span: dict[str, Any]) -> str:
     return str(span["name"])
 
 
-def _details(span: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _details(span: dict[str, Any], full: bool) -> Iterator[tuple[str, str]]:
     attributes = span["attributes"]
     if span["status"] in ("error", "lost"):
-        yield f"{attributes.get(v.ERROR_TYPE, 'error')}: {_excerpt(span['message'] or '')}", "red"
+        why = span["message"] or ""
+        yield f"{attributes.get(v.ERROR_TYPE, 'error')}: {why if full else _excerpt(why)}", "red"
     operation = attributes.get(v.OPERATION)
     asked = answered = ""
     if v.CALL in attributes:
@@ -162,7 +193,10 @@ def _details(span: dict[str, Any]) -> Iterator[tuple[str, str]]:
         asked, answered = attributes.get(v.TOOL_ARGUMENTS) or "", attributes.get(v.TOOL_RESULT) or ""
     if asked or answered:
         half = _EXCERPT // 2
-        yield " -> ".join(_excerpt(str(words), half) for words in (asked, answered) if words), "dim"
+        yield (
+            " -> ".join(str(words) if full else _excerpt(str(words), half) for words in (asked, answered) if words),
+            "dim",
+        )
 
 
 def _bar(start: float, end: float) -> str:

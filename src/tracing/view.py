@@ -9,6 +9,7 @@ from typing import Any
 
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from teamwright.tracing import analysis
 from teamwright.tracing.otlp_json import plain_value
 from teamwright.tracing.reader import Trace, status
 from teamwright.tracing.rows import ERROR, REAL, STARTED, SYNTHETIC
@@ -25,7 +26,8 @@ def trace_list(summaries: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 def trace_show(trace: Trace) -> dict[str, Any]:
     """One whole trace. `complete` is false while it runs, and when spans of it are missing.
 
-    `duration_ms`, `query`, `cost_usd` … of the list stand in `summary`; `missing` counts what is known to lack.
+    `duration_ms`, `query`, `cost_usd` … of the list stand in `summary`; `missing` counts what is known to lack;
+    `time_ns` adds up to the root's duration.
     """
     spans = [_span(row["state"], row["agent"], span) for row, span in trace.spans]
     return {
@@ -36,6 +38,9 @@ def trace_show(trace: Trace) -> dict[str, Any]:
         "spans": spans,
         "summary": _summary(trace.summary),
         "missing": _missing(trace.summary, spans),
+        "time_ns": analysis.time_ns(spans),
+        "critical_path": analysis.critical_path(spans),
+        "costs": {"agents": analysis.costs(spans, "agent"), "runs": analysis.costs(spans, "run")},
     }
 
 
@@ -66,7 +71,7 @@ def _summary(summary: Mapping[str, Any]) -> dict[str, Any]:
         "spans": summary["spans"],
         "agents": json.loads(agents) if isinstance(agents, str) else agents,
         "duration_ms": round((summary["end"] - started) / 1e6, 3) if summary["end"] else None,
-        "cost_usd": _cost(summary),
+        "cost_usd": cost(summary),
         "errors": summary["errors"],
         "started_at": datetime.fromtimestamp(started / 1e9, UTC).isoformat(timespec="milliseconds"),
         "input_tokens": summary["input_tokens"],
@@ -80,7 +85,7 @@ def _summary(summary: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _cost(summary: Mapping[str, Any]) -> float | None:
+def cost(summary: Mapping[str, Any]) -> float | None:
     """The root's figure; else the sum of the model calls'; None when a price is unknown."""
     if summary["root_cost"] is not None:
         return float(summary["root_cost"])

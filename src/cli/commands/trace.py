@@ -1,6 +1,8 @@
-"""`deploy trace list|show`: the traces of a home, read without an engine."""
+"""`deploy trace`: list, show, and by the files beside this one tail, export, diff, stats. Read without an engine."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import click
 
@@ -14,17 +16,54 @@ def trace() -> None:
 
 @command("list", group=trace)
 @click.option("--job", metavar="JOB|FILE", help="Only this job's.")
+@click.option("--agent", metavar="ID", help="Only those this agent took part in.")
+@click.option("--session", metavar="ID", help="Only this conversation's.")
+@click.option("--user", metavar="NAME", help="Only this user's.")
+@click.option("--status", type=click.Choice(["running", "ok", "error", "lost"]), help="Only those that ended so.")
+@click.option("--text", metavar="WORDS", help="Only those with these words in the question.")
+@click.option("--label", metavar="KEY=VALUE", help="Only those with this label.")
+@click.option("--min-duration", metavar="TIME", help="Only those that took longer: 500ms, 2s, 1m.")
+@click.option("--since", metavar="TIME", help="Only those begun within: 10m, 2h, 7d.")
 @click.option("--deployments", is_flag=True, help="Starts and stops of jobs instead of queries.")
 @click.option("-n", "--limit", type=click.IntRange(min=1), default=20, show_default=True, help="At most so many.")
 @click.pass_obj
-def list_traces(call: Call, job: str | None, deployments: bool, limit: int) -> None:
+def list_traces(
+    call: Call,
+    job: str | None,
+    agent: str | None,
+    session: str | None,
+    user: str | None,
+    status: str | None,
+    text: str | None,
+    label: str | None,
+    min_duration: str | None,
+    since: str | None,
+    deployments: bool,
+    limit: int,
+) -> None:
     """List traces, newest first."""
+    import time
+
     from teamwright.cli.targets import parse_job
-    from teamwright.tracing.reader import Filter, SpanReader
+    from teamwright.errors import UserError
+    from teamwright.tracing.reader import Filter, SpanReader, nanoseconds
     from teamwright.tracing.view import trace_list
 
-    name = parse_job(call, job).job if job else None
-    wanted = Filter(job=name, kind="deployment" if deployments else "query")
+    if label is not None and "=" not in label:
+        raise UserError(f"{label!r} is not KEY=VALUE")
+    key, _, value = (label or "").partition("=")
+    wanted = Filter(
+        job=parse_job(call, job).job if job else None,
+        agent=agent,
+        session=session,
+        user=user,
+        status=status,  # type: ignore[arg-type]
+        text=text,
+        label=(key, value) if label else None,
+        min_ns=nanoseconds(min_duration) if min_duration else None,
+        since_ns=time.time_ns() - nanoseconds(since) if since else None,
+        kind="deployment" if deployments else "query",
+    )
     with SpanReader(call.home.spans_db, call.home.spool_dir) as reader:
         found = trace_list(reader.list_traces(wanted, limit=limit))
     if call.json:
@@ -43,9 +82,14 @@ def list_traces(call: Call, job: str | None, deployments: bool, limit: int) -> N
 @command("show", group=trace)
 @click.argument("trace_id", required=False, metavar="[ID]")
 @click.option("--job", metavar="JOB|FILE", help="The newest of this job.")
+@click.option("--full", is_flag=True, help="Leave nothing out of what was said.")
+@click.option("--span", "span_id", metavar="ID", help="Only this span, with everything it holds.")
 @click.pass_obj
-def show(call: Call, trace_id: str | None, job: str | None) -> None:
-    """Show one trace as a tree; the newest without an ID. The first digits of an ID are enough."""
+def show(call: Call, trace_id: str | None, job: str | None, full: bool, span_id: str | None) -> None:
+    """Show one trace as a tree; the newest without an ID. The first digits of an ID are enough.
+
+    `*` marks what the end waited for; `time` says where the time went, and adds up exactly.
+    """
     from teamwright.cli.targets import parse_job
     from teamwright.tracing.reader import SpanReader
     from teamwright.tracing.view import trace_show
@@ -53,10 +97,32 @@ def show(call: Call, trace_id: str | None, job: str | None) -> None:
     name = parse_job(call, job).job if job else None
     with SpanReader(call.home.spans_db, call.home.spool_dir) as reader:
         found = trace_show(reader.show(trace_id, job=name))
+    if span_id is not None:
+        _show_span(call, found, span_id)
+        return
     if call.json:
         call.emit(found)
         return
     from teamwright.cli.output import console
     from teamwright.tracing.tree import render_trace
 
-    console(width=120).print(render_trace(found))
+    console(width=120).print(render_trace(found, full=full))
+
+
+def _show_span(call: Call, show: dict[str, Any], span_id: str) -> None:
+    from teamwright.errors import UserError
+
+    spans = [span for span in show["spans"] if span["span_id"].startswith(span_id.lower())]
+    if len(spans) != 1:
+        raise UserError(f"{len(spans)} spans of this trace begin with {span_id!r}", hint="--json shows their ids")
+    if call.json:
+        call.emit(spans[0])
+        return
+    from teamwright.cli.output import console
+    from teamwright.tracing.tree import render_span
+
+    console(width=120).print(render_span(spans[0]))
+
+
+# The rest of the group, in files of their own.
+from teamwright.cli.commands import trace_compare, trace_export, trace_tail  # noqa: E402, F401

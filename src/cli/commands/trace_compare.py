@@ -1,0 +1,76 @@
+"""`deploy trace diff|stats`: two traces side by side; many of them summed up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from teamwright.cli.app import Call, command
+from teamwright.cli.commands.trace import trace
+
+
+@command("diff", group=trace)
+@click.argument("first", metavar="A")
+@click.argument("second", metavar="B")
+@click.pass_obj
+def diff(call: Call, first: str, second: str) -> None:
+    """What changed from trace A to trace B."""
+    from teamwright.tracing.analysis import difference
+    from teamwright.tracing.reader import SpanReader
+    from teamwright.tracing.view import trace_show
+
+    with SpanReader(call.home.spans_db, call.home.spool_dir) as reader:
+        found = difference(trace_show(reader.show(first)), trace_show(reader.show(second)))
+    if call.json:
+        call.emit(found)
+        return
+    from teamwright.tracing.messages import plain_text
+
+    for name, (one, two) in found["changed"].items():
+        sides = [plain_text(side) if name == "answer" else side for side in (one, two)]
+        click.echo(f"{name}: {sides[0]} -> {sides[1]}")
+    for span in found["spans"]:
+        (count, counts), (errors, more), (took, takes) = span["count"], span["errors"], span["duration_ms"]
+        mark = " " if (count, errors) == (counts, more) else "*"
+        failed = f", errors {errors} -> {more}" if errors or more else ""
+        where = f"{span['agent'] or '-'}: {span['name']}"
+        click.echo(f"{mark} {where}: {count} -> {counts}, {took:.1f} -> {takes:.1f} ms{failed}")
+
+
+@command("stats", group=trace)
+@click.argument("job", required=False, metavar="[JOB|FILE]")
+@click.option("-n", "--limit", type=click.IntRange(min=1), default=200, show_default=True, help="The newest so many.")
+@click.pass_obj
+def stats(call: Call, job: str | None, limit: int) -> None:
+    """Sum up the newest queries: how long, how large, how dear, and where the time went."""
+    from teamwright.cli.targets import parse_job
+    from teamwright.tracing.reader import SpanReader
+    from teamwright.tracing.stats import summed
+    from teamwright.tracing.view import trace_show
+
+    name = parse_job(call, job).job if job else None
+    with SpanReader(call.home.spans_db, call.home.spool_dir) as reader:
+        found: dict[str, Any] = summed(
+            reader.stats(name, traces=limit), lambda trace: trace_show(reader.show(trace.hex()))
+        )
+    found = {"job": name, **found}
+    if call.json:
+        call.emit(found)
+        return
+    if not found["queries"]:
+        click.echo("there are no traces yet")
+        return
+    took = found["duration_ms"]
+    click.echo(f"{found['queries']} queries: " + ", ".join(f"{n} {what}" for what, n in found["status"].items()))
+    click.echo(f"time: median {took['p50']:.0f} ms, 95 % within {took['p95']:.0f} ms, longest {took['max']:.0f} ms")
+    click.echo(f"per query: {found['spans_per_query']:.1f} spans, {found['bytes_per_query']:.0f} bytes")
+    cost = f"${found['cost_usd']:.4f}" + (" (estimated)" if found["estimated"] else "")
+    unknown = f", {found['unpriced_queries']} queries of unknown price" if found["unpriced_queries"] else ""
+    click.echo(f"cost: {cost}{unknown}; tokens {found['input_tokens']} in, {found['output_tokens']} out")
+    click.echo(
+        "where the time went: " + ", ".join(f"{kind} {share:.0%}" for kind, share in found["time_share"].items())
+    )
+    for one in found["agents"]:
+        dear = "?" if one["cost_usd"] is None else f"${one['cost_usd']:.4f}"
+        click.echo(f"  {one['agent']}: {one['model_calls']} model calls, {one['tool_calls']} tool calls, {dear}")

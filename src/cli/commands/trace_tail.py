@@ -1,0 +1,37 @@
+"""`deploy trace tail`: spans as they end, live."""
+
+from __future__ import annotations
+
+import click
+
+from teamwright.cli.app import Call, command
+from teamwright.cli.commands.trace import trace
+
+_PAUSE = 0.3
+
+
+@command("tail", group=trace)
+@click.argument("job", required=False, metavar="[JOB|FILE]")
+@click.option("--seconds", type=click.FloatRange(min=0), help="End after so many; else with Ctrl-C.")
+@click.pass_obj
+def tail(call: Call, job: str | None, seconds: float | None) -> None:
+    """Print each span when it ends, from now on."""
+    import time
+
+    from teamwright.cli.targets import parse_job
+    from teamwright.tracing.following import Follower
+    from teamwright.tracing.tree import duration
+
+    name = parse_job(call, job).job if job else None
+    until = None if seconds is None else time.monotonic() + seconds
+    follower = Follower(call.home.spans_db, name)
+    while True:
+        for span in follower.ended():
+            if call.json:
+                call.emit(span)
+            else:
+                where = f"{span['trace_id'][:8]}  {span['job']}/{span['agent'] or 'engine'}"
+                click.echo(f"{where}  {span['name']}  {duration(span['duration_ms'])}  {span['status']}")
+        if until is not None and time.monotonic() >= until:
+            return
+        time.sleep(_PAUSE)

@@ -1,0 +1,53 @@
+"""Many queries summed up, for `trace stats`: from summaries, and from the newest traces as a whole."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from teamwright.tracing.analysis import KINDS, costs
+from teamwright.tracing.reader import status
+from teamwright.tracing.view import cost
+
+#: So many of the newest are read whole, for times and agents.
+READ = 50
+
+
+def summed(rows: Sequence[dict[str, Any]], show: Callable[[bytes], dict[str, Any]]) -> dict[str, Any]:
+    """Counts, durations, costs; an unknown price is counted beside the sum, not as nothing."""
+    ended = [row for row in rows if row["root_state"]]
+    times = sorted((row["end"] - row["start"]) / 1e6 for row in ended) or [0.0]
+    known = [found for row in rows if (found := cost(row)) is not None]
+    spent: Counter[str] = Counter()
+    spans: list[dict[str, Any]] = []
+    for row in ended[:READ]:
+        whole = show(row["trace"])
+        spent.update(whole["time_ns"])
+        spans += whole["spans"]
+    total = sum(spent.values())
+    count = max(1, len(rows))
+    sessions: dict[str, float | None] = {}
+    for row in rows:
+        if row["session"]:
+            before, now = sessions.get(row["session"], 0.0), cost(row)
+            sessions[row["session"]] = None if before is None or now is None else round(before + now, 9)
+    return {
+        "queries": len(rows),
+        "status": dict(Counter(status(row) for row in rows)),
+        "duration_ms": {
+            "p50": times[len(times) // 2],
+            "p95": times[min(len(times) - 1, len(times) * 95 // 100)],
+            "max": times[-1],
+        },
+        "spans_per_query": sum(row["spans"] for row in rows) / count,
+        "bytes_per_query": sum(row["bytes"] or 0 for row in rows) / count,
+        "input_tokens": sum(row["input_tokens"] for row in rows),
+        "output_tokens": sum(row["output_tokens"] for row in rows),
+        "cost_usd": round(sum(known), 9),
+        "estimated": any(row["estimated"] for row in rows),
+        "unpriced_queries": len(rows) - len(known),
+        "time_share": {kind: spent[kind] / total for kind in KINDS if spent[kind]},
+        "agents": costs(spans, "agent"),
+        "sessions": [{"session": name, "cost_usd": dollars} for name, dollars in sessions.items()],
+    }
