@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
 from typing import Any
 
 from teamwright.errors import TeamwrightError
@@ -66,7 +66,8 @@ class Gate:
             if future.done() and not future.cancelled():
                 self._give()  # it got its slot in the same moment
             else:
-                line.remove(future)
+                with suppress(ValueError):  # `_give` may have passed over it in the same moment
+                    line.remove(future)
             raise
 
     def _give(self) -> None:

@@ -141,3 +141,15 @@ async def test_no_limit() -> None:
     grant = await PeerBudget(None).take()
     assert grant.share is None
     grant.back()
+
+
+async def test_a_slot_is_given_back_in_the_moment_in_which_a_waiting_run_is_cancelled() -> None:
+    gate = Gate(1, 5)
+    slot = await gate.enter()
+    waiting = asyncio.create_task(gate.enter())
+    await asyncio.sleep(0)
+    waiting.cancel()
+    slot.release()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert (gate.working, gate.waiting, gate.free) == (0, 0, True)
