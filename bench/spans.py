@@ -109,7 +109,7 @@ def read(place: Path, count: int) -> None:
             for _ in range(8):
                 with tracer.tool_call(name="t", arguments={"n": number}):
                     pass
-        if len(spans.payloads) >= 10_000:
+        if len(spans.payloads) >= 5_000:
             store.ingest(spans.body).result()
             spans.payloads.clear()
     with tracer.query("team", text="the long one") as long, tracer.agent(message="x"):

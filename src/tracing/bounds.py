@@ -7,7 +7,7 @@ gigabytes. Small requests can't do much harm and are not looked at: it costs as 
 from __future__ import annotations
 
 LOOKED_AT = 1 << 20  # bytes
-ITEMS_LIMIT = 200_000
+ITEMS_LIMIT = 400_000
 _DEPTH = 64
 
 # Which fields of a message hold messages again, and of what kind.
