@@ -48,4 +48,4 @@ def test_editors_accept_the_examples(root: Path) -> None:
     assert len(files) >= 7
     for file in files:
         assert [error.message for error in check.iter_errors(yaml.safe_load(file.read_text()))] == [], file
-    assert [error.message for error in check.iter_errors({"agents": [{"id": "a", "modle": "x"}]})]
+    assert [error.message for error in check.iter_errors({"agents": [{"id": "a", "models": "x"}]})]
