@@ -94,6 +94,18 @@ async def test_cancelling_loses_no_slot() -> None:
     assert (gate.working, gate.free) == (0, True)
 
 
+async def test_one_that_waits_is_cancelled_as_a_slot_gets_free() -> None:
+    gate = Gate(1, 10)
+    first = await gate.enter()
+    waiting = asyncio.create_task(gate.enter())
+    await asyncio.sleep(0)
+    waiting.cancel()
+    first.release()  # finds it in the line, cancelled but not gone yet
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert (gate.working, gate.waiting, gate.free) == (0, 0, True)
+
+
 async def test_a_budget_is_never_passed_and_comes_back() -> None:
     budget = PeerBudget(50)
     async with asyncio.timeout(1):

@@ -136,7 +136,8 @@ def test_limits_of_a_query_in_a_ring(team: Team, limits: Limits, fits: str, over
     ring(team, max_concurrent=1, limits=limits)
     if reason != "duration":
         assert at_once(team, "abc", fits) == ["round"] * AT_ONCE
-    assert set(at_once(team, "abc", over)) <= {reason, "timeout" if reason == "duration" else reason}
+    ends = set(at_once(team, "abc", over))
+    assert ends <= {reason, "timeout" if reason == "duration" else reason}, "".join(map(team.log, RING))
     assert end(team, "a", fits) == "round"
 
 
