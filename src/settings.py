@@ -35,9 +35,7 @@ OTLP_ENDPOINT = Setting(
     "TEAMWRIGHT_OTLP_ENDPOINT", None, "where spans are sent on to: URL[;header=value…], several apart by spaces"
 )
 OTLP_HEADERS = Setting("TEAMWRIGHT_OTLP_HEADERS", None, "header=value,… for the one endpoint")
-OTLP_CERTIFICATE = Setting(
-    "TEAMWRIGHT_OTLP_CERTIFICATE", None, "a file of authorities for endpoints"
-)
+OTLP_CERTIFICATE = Setting("TEAMWRIGHT_OTLP_CERTIFICATE", None, "a file of authorities for endpoints")
 OTLP_CONTENT = Setting("TEAMWRIGHT_OTLP_CONTENT", "off", "on or off: send what people and models said to endpoints too")
 TOKEN = Setting("TEAMWRIGHT_TOKEN", None, "a token to use instead of the home's operator token")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import Any
 
 from teamwright.errors import TeamwrightError
@@ -65,14 +65,8 @@ class Gate:
         except asyncio.CancelledError:
             if future.done() and not future.cancelled():
                 self._give()  # it got its slot in the same moment
-<<<<<<< HEAD
-            else:
-                with suppress(ValueError):  # `_give` may have passed over it in the same moment
-                    line.remove(future)
-=======
             elif future in line:  # else `_give` has met it, cancelled, and dropped it
                 line.remove(future)
->>>>>>> dbb7b10 (A run that is cancelled just as a slot gets free ends cleanly)
             raise
 
     def _give(self) -> None:

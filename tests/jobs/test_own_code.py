@@ -18,7 +18,7 @@ PATH = {"PATH": "/usr/bin:/bin"}
 @pytest.mark.parametrize(
     ("agent", "line"),
     [
-        ('run: "bot:anwser"', "run: agent 'a': no anwser in bot (did you mean 'answer'?)"),
+        ('run: "bot:answeer"', "run: agent 'a': no answeer in bot (did you mean 'answer'?)"),
         ('run: "nowhere:f"', "run: agent 'a': no module nowhere"),
         ('run: "bot:answer", python: ./no/python', "python: agent 'a': no program ./no/python"),
         ("script: [no-such-program]", "script: agent 'a': no-such-program is not there, or can't be run"),
