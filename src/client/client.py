@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, Self
 from uuid import uuid4
@@ -132,15 +132,13 @@ class Client:
         before = self.status()["processes"]["engine"]
         self._json("POST", "/engine/restart", {"version": __version__, "fingerprint": fingerprint()})
         until = time.monotonic() + deadline
-        while True:
-            try:
+        while time.monotonic() < until:
+            with suppress(TeamwrightError):  # the old one has left, the new one is not there yet
                 if self.status()["processes"]["engine"] != before:
                     self._stale = None
                     return
-            except TeamwrightError:
-                if time.monotonic() > until:
-                    raise
             time.sleep(0.05)
+        raise EngineUnavailable(f"the engine was not replaced within {deadline:g} s", status=503)
 
     def create_token(
         self, *, job: str | None = None, ttl: float | None = None, subject: str | None = None

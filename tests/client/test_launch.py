@@ -7,6 +7,7 @@ import os
 import socket
 import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import psutil
@@ -171,3 +172,33 @@ def test_an_engine_that_stays(home: Home, environment: dict[str, str]) -> None:
 def test_sweeping_a_home_where_nothing_runs(home: Home) -> None:
     home.create()
     assert launch.sweep(home) == 0
+
+
+def test_an_engine_that_is_never_replaced() -> None:
+    """It answers, but it stays the same one: waiting for another has an end."""
+
+    class Unmoved(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = json.dumps({"processes": {"engine": 1}}).encode()
+            self.send_response(200)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            self.do_GET()
+
+        def log_message(self, format: str, *args: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Unmoved) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            url = f"http://127.0.0.1:{server.server_port}"
+            with Client(url, "x") as client, pytest.raises(EngineUnavailable, match="not replaced"):
+                client.restart_engine(deadline=0.2)
+        finally:
+            server.shutdown()
+            thread.join()

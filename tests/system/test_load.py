@@ -81,7 +81,7 @@ def test_a_hundred_at_once(client: Client) -> None:
     assert len([trace for trace in traces if trace["query"]]) == MANY
 
 
-@pytest.mark.parametrize("process", ["agent", "zygote", "host", "engine"])
+@pytest.mark.parametrize("process", ["agent", "zygote", "host", "engine", "guard"])
 def test_killed_under_load(team: Deploy, client: Client, process: str) -> None:
     """Every query ends, with an answer or an error; every answered one is in the store exactly once."""
     before = [ask(client, number) for number in range(5)]
@@ -96,6 +96,8 @@ def test_killed_under_load(team: Deploy, client: Client, process: str) -> None:
     assert all(isinstance(error, TeamwrightError) for error in failed), failed
     ended = [(5 + number, future.result()) for number, future in enumerate(futures) if future.exception() is None]
     answered = [*enumerate(before), *((number, result) for number, result in ended if result.status == "ok")]
+    if process == "guard":
+        team("start", TEAM).ok()
     with connect(Home(team.home), start=False, environ=team.environment) as again:
         for number, result in answered:
             check(again, result, number)
