@@ -12,10 +12,11 @@ if TYPE_CHECKING:
     from teamwright.agents.agent import Agent
     from teamwright.agents.tools import tool
     from teamwright.backends.api import Answer, File, Turn
+    from teamwright.tracing.runs import RunContext, current_run
 
 __version__ = "0.1.0"
 
-__all__ = ["Agent", "Answer", "File", "Turn", "__version__", "tool"]
+__all__ = ["Agent", "Answer", "File", "RunContext", "Turn", "__version__", "current_run", "tool"]
 
 _HOMES = {
     "Agent": "teamwright.agents.agent",
@@ -23,6 +24,8 @@ _HOMES = {
     "Answer": "teamwright.backends.api",
     "File": "teamwright.backends.api",
     "Turn": "teamwright.backends.api",
+    "RunContext": "teamwright.tracing.runs",
+    "current_run": "teamwright.tracing.runs",
 }
 
 

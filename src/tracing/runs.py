@@ -1,8 +1,13 @@
-"""Runs: one agent's handling of one message, and where it stands in the query it belongs to."""
+"""Runs: one agent's handling of one message, and where it stands in the query it belongs to.
+
+A user's own code gets at its run with `from teamwright import current_run`. HTTP calls to model servers and tools
+carry the run's id as X-Run-Id: see outgoing.py (`outgoing_headers()`, and hooks for httpx clients).
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -12,28 +17,49 @@ from typing import Self
 
 from teamwright.errors import UserError
 
+_SPELLING = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
+
 
 class RunId(str):
-    """A run's UUID in its usual spelling.
+    """A run's UUID in its usual spelling; a str wherever one is wanted.
+
+    `parent` is the run that asked for this one, where that is known: it is not part of the text.
 
     >>> RunId.from_string("2F6B0D6E-6D0B-4C8E-9C6F-0E4F5A1B2C3D").short()
     '2f6b0d6e'
     """
 
-    __slots__ = ()
+    __slots__ = ("parent",)
+
+    parent: RunId | None
+
+    def __new__(cls, text: str, parent: RunId | None = None) -> Self:
+        made = super().__new__(cls, text)
+        made.parent = parent
+        return made
+
+    def __reduce__(self) -> tuple[type[Self], tuple[str, RunId | None]]:
+        return type(self), (str(self), self.parent)
 
     @classmethod
-    def generate(cls) -> Self:
-        """A new one, different in every process, forked ones included."""
-        return cls(uuid.UUID(bytes=os.urandom(16), version=4))
+    def generate(cls, parent: RunId | None = None) -> Self:
+        """A new one, different in every process, forked ones included: the bits come from the system each time."""
+        return cls(str(uuid.UUID(bytes=os.urandom(16), version=4)), parent)
 
     @classmethod
     def from_string(cls, text: str) -> Self:
-        """The run id that `text` spells. Raises UserError when it isn't a UUID."""
-        try:
-            return cls(uuid.UUID(text))
-        except (ValueError, AttributeError, TypeError):
-            raise UserError(f"{text!r} is not a run id", hint="a run id is a UUID") from None
+        """The run id that `text` spells, in upper or lower case. Raises UserError when it isn't a UUID."""
+        if not isinstance(text, str) or not _SPELLING.fullmatch(text):
+            raise UserError(f"{text!r} is not a run id", hint="a run id is a UUID")
+        return cls(text.lower())
+
+    @property
+    def root(self) -> RunId:
+        """The first of the line of parents; this one itself without any."""
+        found: RunId = self
+        while found.parent is not None:
+            found = found.parent
+        return found
 
     def short(self) -> str:
         """The first eight digits, for people."""
@@ -69,7 +95,7 @@ class RunContext:
         """
         return replace(
             self,
-            run_id=run_id or RunId.generate(),
+            run_id=run_id or RunId.generate(parent=self.run_id),
             parent_run_id=self.run_id,
             root_run_id=self.root,
             job=job or self.job,

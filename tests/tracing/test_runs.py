@@ -1,7 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import json
 import os
+import pickle
+import random
 from collections.abc import AsyncGenerator
 
 import pytest
@@ -19,23 +23,46 @@ def test_ids_are_valid_unique_and_short() -> None:
     assert one.short() == one[:8]
 
 
-@pytest.mark.parametrize("text", ["", "x", "2f6b0d6e", "2f6b0d6e-6d0b-4c8e-9c6f-0e4f5a1b2c3", None, 7])
+_UUID = "2f6b0d6e-6d0b-4c8e-9c6f-0e4f5a1b2c3d"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "x", "2f6b0d6e", _UUID[:-1], f"{{{_UUID}}}", f"urn:uuid:{_UUID}", _UUID + "\n", "٢" + _UUID[1:], None, 7],
+)
 def test_what_is_no_uuid_is_refused(text: str) -> None:
     with pytest.raises(UserError, match="is not a run id"):
         RunId.from_string(text)
 
 
+def test_an_id_knows_its_parent_and_travels_as_text() -> None:
+    root = RunId.generate()
+    child = RunId.generate(parent=RunId.generate(parent=root))
+    assert child.parent is not None and child.parent.parent is root and child.root is root and root.parent is None
+    assert json.loads(json.dumps(child)) == child and hash(child) == hash(str(child))
+    again = pickle.loads(pickle.dumps(child))
+    assert again == child and again.root == root and type(again) is RunId
+    assert copy.deepcopy(child).parent == child.parent
+
+
 def test_ids_differ_after_a_fork() -> None:
+    random.seed(1)  # a generator of Python's own would go on alike in every child
     RunId.generate()
-    read, write = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        os.write(write, RunId.generate().encode())
-        os._exit(0)
-    os.waitpid(pid, 0)
-    assert os.read(read, 100).decode() != RunId.generate()
-    os.close(read)
-    os.close(write)
+    seen = []
+    for _ in range(3):
+        read, write = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.write(write, "".join(RunId.generate() for _ in range(20)).encode())
+            os._exit(0)
+        os.waitpid(pid, 0)
+        found = os.read(read, 4096).decode()
+        os.close(read)
+        os.close(write)
+        seen += [found[at : at + 36] for at in range(0, len(found), 36)]
+    seen += [RunId.generate() for _ in range(20)]
+    assert len(seen) == len(set(seen)) == 80
+    assert all(RunId.from_string(one) for one in seen)
 
 
 def test_children_inherit_user_labels_and_root() -> None:
