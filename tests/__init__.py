@@ -1,0 +1,1 @@
+"""A package, so that tests in all folders can share `tests.standins`."""
