@@ -24,7 +24,7 @@ from teamwright.agents.handler import incoming_of
 from teamwright.agents.runner import Runner
 from teamwright.agents.tasks import FINISHED, PARKED
 from teamwright.agents.wire import struct, text_of
-from teamwright.agents.work import Outcome
+from teamwright.agents.work import Outcome, Rests, State
 from teamwright.agents.worker import describe
 from teamwright.backends.api import Answer, BackendConfig, Turn
 from teamwright.errors import CodeError, UserError
@@ -37,6 +37,10 @@ _FAILED = {
     TaskState.TASK_STATE_FAILED: "failed",
     TaskState.TASK_STATE_REJECTED: "rejected",
     TaskState.TASK_STATE_CANCELED: "canceled",
+}
+_RESTING: dict[TaskState, State] = {
+    TaskState.TASK_STATE_INPUT_REQUIRED: "input_required",
+    TaskState.TASK_STATE_AUTH_REQUIRED: "auth_required",
 }
 
 
@@ -86,6 +90,8 @@ class ExecutorCode:
                 raise CodeError(describe(error, __file__)) from error
         elif (state := call.resting.result()) in _FAILED:
             raise CodeError(call.said or f"the executor ended the task as {_FAILED[state]}", reason=_FAILED[state])
+        elif state in PARKED:
+            raise Rests(_RESTING[state], Answer(call.said))
         return Answer(call.said)
 
 

@@ -22,6 +22,7 @@ class Busy(TeamwrightError):
 class Gate:
     """`max_concurrent` slots and a queue of at most `queue` runs waiting for one.
 
+    A message that is let in has its place reserved before anything is made for it, so that none is turned away later.
     A run that waits for a peer gives its slot back (`Slot.lend`), so a ring of agents with one slot each
     doesn't deadlock. A run that comes back from a peer goes before those that have not begun.
     """
@@ -30,6 +31,7 @@ class Gate:
         self.max_concurrent = max_concurrent
         self.queue = queue
         self.working = 0
+        self._reserved = 0
         self._fresh: deque[asyncio.Future[None]] = deque()
         self._returning: deque[asyncio.Future[None]] = deque()
 
@@ -43,16 +45,16 @@ class Gate:
         """Whether a run that comes now need not wait."""
         return self.working < self.max_concurrent and not self._fresh and not self._returning
 
-    def check(self) -> None:
-        """Raise Busy when one more run would find the queue full."""
-        if not self.free and self.waiting >= self.queue:
+    def reserve(self) -> Place:
+        """A place for one more run. Raises Busy when that run would find the queue full."""
+        spare = 0 if self._fresh or self._returning else max(0, self.max_concurrent - self.working)
+        if self.waiting + self._reserved - spare >= self.queue:
             raise Busy(f"busy: {self.working} runs at work and {self.waiting} waiting; try again later")
+        return Place(self)
 
     async def enter(self) -> Slot:
         """A slot, at once or when one gets free. Raises Busy when the queue is full."""
-        self.check()
-        await self._take(self._fresh)
-        return Slot(self)
+        return await self.reserve().enter()
 
     async def _take(self, line: deque[asyncio.Future[None]]) -> None:
         if self.free or (line is self._returning and self.working < self.max_concurrent and not line):
@@ -77,6 +79,27 @@ class Gate:
                     future.set_result(None)  # the slot goes from hand to hand; `working` stays
                     return
         self.working -= 1
+
+
+class Place:
+    """Where a run will work or wait: counted until it is entered or closed."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+        self._open = True
+        gate._reserved += 1
+
+    async def enter(self) -> Slot:
+        """A slot, at once or when one gets free; where the place was closed before, one waits all the same."""
+        self.close()
+        await self._gate._take(self._gate._fresh)
+        return Slot(self._gate)
+
+    def close(self) -> None:
+        """Nobody will come. Safe to call at any time."""
+        if self._open:
+            self._open = False
+            self._gate._reserved -= 1
 
 
 class Slot:

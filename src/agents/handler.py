@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, cast
 from uuid import uuid4
 
@@ -40,11 +40,11 @@ from teamwright.agents.push import Push
 from teamwright.agents.runner import Runner
 from teamwright.agents.spec import OnDisconnect
 from teamwright.agents.tasks import FINISHED, PARKED, MemoryTaskStore
+from teamwright.agents.watching import Watch
 from teamwright.agents.wire import files_of, parts_of, reply, struct, text_of
 from teamwright.agents.work import Incoming, Outcome
 from teamwright.backends.api import Answer
 from teamwright.safety.tokens import Claims
-from teamwright.tracing.propagation import RUN_EXT
 
 log = logging.getLogger(__name__)
 
@@ -59,10 +59,10 @@ _STATES = {
 RELAYED = "teamwright-relayed"
 #: Seconds added to a timer, so that what it waits for is due when it fires.
 _TICK = 0.01
+#: Under this key the call's state holds the place that is reserved for its message, until the runner gets it.
+_PLACE = "place"
 #: Seconds after which the SDK's queues of a task that waits for somebody go; the follow-up makes new ones.
 _QUEUES_REST = 30.0
-#: A blocking caller that is gone is noticed from then on, in seconds; quick answers never look.
-_WATCH_AFTER = 0.05
 
 
 class AgentHandler(DefaultRequestHandler):
@@ -115,6 +115,10 @@ class AgentHandler(DefaultRequestHandler):
     async def on_message_send(self, params: SendMessageRequest, context: ServerCallContext) -> Message | Task:
         """SendMessage."""
         await self._admit(params, context)
+        with self._place(params, context):
+            return await self._send(params, context)
+
+    async def _send(self, params: SendMessageRequest, context: ServerCallContext) -> Message | Task:
         if (
             self._may_answer
             and _claims(context).role == "agent"
@@ -128,7 +132,7 @@ class AgentHandler(DefaultRequestHandler):
         receive = context.state.get("receive")
         if receive is None or not self._minds(context) or params.configuration.return_immediately:
             return cast("Message | Task", await super().on_message_send(params, context))
-        with _Watch(receive, lambda: self._dropped(context)):
+        with Watch(receive, lambda: self._dropped(context)):
             return cast("Message | Task", await super().on_message_send(params, context))
 
     async def on_message_send_stream(
@@ -137,13 +141,14 @@ class AgentHandler(DefaultRequestHandler):
         """SendStreamingMessage."""
         await self._admit(params, context)
         over = False
-        try:
-            async for event in super().on_message_send_stream(params, context):
-                over = over or _rests(event)
-                yield event
-        finally:
-            if not over and self._minds(context):
-                self._dropped(context)
+        with self._place(params, context):
+            try:
+                async for event in super().on_message_send_stream(params, context):
+                    over = over or _rests(event)
+                    yield event
+            finally:
+                if not over and self._minds(context):
+                    self._dropped(context)
 
     @validate_request_params
     async def on_cancel_task(self, params: CancelTaskRequest, context: ServerCallContext) -> Task | None:
@@ -192,13 +197,23 @@ class AgentHandler(DefaultRequestHandler):
             # The SDK would make up another conversation for it, and then refuse it where it made its queues anew.
             task = await self._store.get(message.task_id, context)
             message.context_id = task.context_id if task is not None else ""
-        if self._runner.rests(message.task_id):
-            return  # what goes on has its place already
+
+    @contextmanager
+    def _place(self, params: SendMessageRequest, context: ServerCallContext) -> Iterator[None]:
+        """Reserve a place for the message before anything is made for it; given back if nobody comes to take it."""
+        if self._runner.rests(params.message.task_id):
+            yield  # what goes on has its place already
+            return
         try:
-            self._runner.gate.check()
+            context.state[_PLACE] = self._runner.gate.reserve()
         except Busy as error:
             context.state["reply_headers"].append((b"retry-after", str(error.retry_after).encode()))
             raise InternalError(error.message, data={"reason": "busy", "retryAfter": str(error.retry_after)}) from None
+        try:
+            yield
+        finally:
+            if (place := context.state.pop(_PLACE, None)) is not None:
+                place.close()
 
     async def _answer(self, message: Message, context: ServerCallContext) -> Message | Task:
         message.context_id = message.context_id or str(uuid4())
@@ -208,7 +223,7 @@ class AgentHandler(DefaultRequestHandler):
             outcome = await self._runner.handle(incoming)
         else:
             waiting = asyncio.current_task()
-            with _Watch(receive, lambda: self._runner.abandon(waiting)):
+            with Watch(receive, lambda: self._runner.abandon(waiting)):
                 outcome = await self._runner.handle(incoming)
         if outcome.state == "completed":
             return reply(outcome.answer, message.context_id, struct(outcome.metadata))
@@ -234,6 +249,7 @@ class AgentExecution(AgentExecutor):
         message = context.message
         if message is None or context.task_id is None or context.context_id is None:
             raise InvalidParamsError("there is no message")
+        incoming = incoming_of(message, context.call_context, context.task_id)
         task = context.current_task
         if task is None:
             task = Task(id=context.task_id, context_id=context.context_id, history=[message])
@@ -245,12 +261,7 @@ class AgentExecution(AgentExecutor):
             context.call_context.state["task_id"] = task.id
         ids = _Ids(task.id, task.context_id)
         pieces = _Pieces(ids, event_queue)
-        try:
-            outcome = await self._runner.handle(incoming_of(message, context.call_context, task.id), pieces.send)
-        except Busy as error:  # others took the last places in the queue since this one was admitted
-            reason = {RUN_EXT: {"reason": "busy"}}
-            await event_queue.enqueue_event(_update(ids, TaskState.TASK_STATE_REJECTED, error.message, reason))
-            return
+        outcome = await self._runner.handle(incoming, pieces.send)
         if outcome.state == "canceled":
             return  # `cancel` tells the world
         await pieces.finish(outcome)
@@ -308,32 +319,6 @@ class _Pieces:
         )
 
 
-class _Watch:
-    """While it is open, `gone` is called when the connection of whoever waits for the answer goes away."""
-
-    def __init__(self, receive: Callable[[], Awaitable[Mapping[str, Any]]], gone: Callable[[], object]) -> None:
-        self._gone = gone
-        self._receive = receive
-        self._watcher: asyncio.Task[None] | None = None
-
-    def __enter__(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(_WATCH_AFTER, self._start)
-
-    def __exit__(self, *_: object) -> None:
-        self._timer.cancel()
-        if self._watcher is not None:
-            self._watcher.cancel()
-
-    def _start(self) -> None:
-        self._watcher = asyncio.create_task(self._look(), name="watch caller")
-
-    async def _look(self) -> None:
-        with suppress(Exception):
-            while (await self._receive())["type"] != "http.disconnect":
-                pass
-            self._gone()
-
-
 def incoming_of(message: Message, context: ServerCallContext, task_id: str | None) -> Incoming:
     """A message and its authenticated caller, as the runner takes them."""
     return Incoming(
@@ -342,6 +327,7 @@ def incoming_of(message: Message, context: ServerCallContext, task_id: str | Non
         context_id=message.context_id,
         task_id=task_id,
         message_id=message.message_id,
+        place=context.state.pop(_PLACE, None),
         headers=context.state["headers"],
         metadata=cast("Mapping[str, Any]", message.metadata),
         claims=_claims(context),

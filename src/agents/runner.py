@@ -10,12 +10,12 @@ from dataclasses import replace
 from typing import Any
 
 from teamwright.agents.agent import Agent, answer_of
-from teamwright.agents.gate import Gate, Slot
+from teamwright.agents.gate import Gate, Place, Slot
 from teamwright.agents.peers import Peers
 from teamwright.agents.sessions import SessionKey, Sessions
 from teamwright.agents.spec import AgentSpec
 from teamwright.agents.turn import AgentTurn, Emit
-from teamwright.agents.work import Incoming, Outcome, State, Work
+from teamwright.agents.work import Incoming, Outcome, Rests, State, Work
 from teamwright.backends.api import Answer, File, Tool, Usage
 from teamwright.errors import LimitReached, TeamwrightError
 from teamwright.tracing import vocabulary as v
@@ -50,8 +50,8 @@ class Runner:
     async def handle(self, message: Incoming, emit: Emit | None = None) -> Outcome:
         """Do the work, as far as its end or the next question. Its span has ended, and is in the spool, by then.
 
-        A message to a task whose work waits for an answer is that answer. Failures are outcomes; raises Busy when
-        the queue is full, CancelledError when the process shuts down.
+        A message to a task whose work waits for an answer is that answer. Failures are outcomes; raises
+        CancelledError when the process shuts down.
         """
         run = self._run_of(message)
         work = self._resting(message.task_id)
@@ -60,7 +60,6 @@ class Runner:
             run = span.run or run
             self._go_on(work, message, run, span, emit)
         else:
-            self.gate.check()
             span = self._span(message, run)
             run = span.run or run
             work = Work(message.task_id or run.run_id, message, run, span)
@@ -76,6 +75,8 @@ class Runner:
             raise
         finally:
             span.end()
+            if message.place is not None:
+                message.place.close()
             if work.ended:
                 work.done.set()
         return outcome
@@ -123,7 +124,7 @@ class Runner:
                 raise LimitReached("depth", f"the query is {run.depth} calls deep (limit {limits.depth})")
             async with asyncio.timeout(_seconds_left(run)) as limit:
                 work.limit = limit
-                slot = await self._enter()
+                slot = await self._enter(work.message.place)
                 work.turn = turn = AgentTurn(
                     text=work.message.text,
                     files=work.message.files,
@@ -140,6 +141,9 @@ class Runner:
                 answer = await answer_of(self._agent, turn)
             self._remember(work, answer.text)
             return Outcome("completed", work.run, answer, turn.usage, streamed="".join(turn.streamed))
+        except Rests as rest:
+            self._remember(work, rest.answer.text)
+            return Outcome(rest.state, work.run, rest.answer, _used(turn))
         except asyncio.CancelledError:
             if not work.stopped():
                 raise
@@ -200,11 +204,12 @@ class Runner:
             },
         )
 
-    async def _enter(self) -> Slot:
+    async def _enter(self, place: Place | None) -> Slot:
+        place = place or Place(self.gate)
         if self.gate.free:
-            return await self.gate.enter()
+            return await place.enter()
         with self._tracer.queued(waiting=self.gate.waiting):
-            return await self.gate.enter()
+            return await place.enter()
 
     def _run_of(self, message: Incoming) -> RunContext:
         """The run that the caller minted, or a new one; never with more than this agent's own limits allow."""

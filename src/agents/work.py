@@ -17,6 +17,7 @@ from opentelemetry import trace as otel
 from opentelemetry.trace import Status, StatusCode
 from opentelemetry.util.types import Attributes, AttributeValue
 
+from teamwright.agents.gate import Place
 from teamwright.agents.turn import AgentTurn
 from teamwright.agents.wire import usage_values
 from teamwright.backends.api import Answer, File, Usage
@@ -25,12 +26,21 @@ from teamwright.tracing.propagation import RUN_EXT, USAGE_EXT
 from teamwright.tracing.runs import RunContext, set_run
 from teamwright.tracing.spans import AgentSpan
 
-State = Literal["completed", "failed", "canceled", "input_required"]
+State = Literal["completed", "failed", "canceled", "input_required", "auth_required"]
+
+
+class Rests(Exception):
+    """Raised by code that has left its task waiting for the next message, which is a new piece of work."""
+
+    def __init__(self, state: State, answer: Answer) -> None:
+        super().__init__(state)
+        self.state: State = state
+        self.answer = answer
 
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """A message that an authenticated caller sent."""
+    """A message that an authenticated caller sent, with the place that is reserved for it."""
 
     text: str
     files: tuple[File, ...]
@@ -41,6 +51,7 @@ class Incoming:
     metadata: Mapping[str, Any]
     claims: Claims
     method: str
+    place: Place | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -165,3 +165,43 @@ async def test_a_slot_is_given_back_in_the_moment_in_which_a_waiting_run_is_canc
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert (gate.working, gate.waiting, gate.free) == (0, 0, True)
+
+
+async def test_places_are_counted_before_anybody_takes_them() -> None:
+    gate = Gate(2, 1)
+    places = [gate.reserve() for _ in range(3)]
+    with pytest.raises(Busy):
+        gate.reserve()
+    places[0].close()
+    places[0].close()
+    places[0] = gate.reserve()
+    slots = [await place.enter() for place in places[:2]]
+    with pytest.raises(Busy):
+        gate.reserve()
+    last = asyncio.create_task(places[2].enter())
+    await asyncio.sleep(0)
+    assert (gate.working, gate.waiting) == (2, 1)
+    with pytest.raises(Busy):
+        gate.reserve()
+    slots[0].release()
+    (await last).release()
+    slots[1].release()
+    assert (gate.working, gate.waiting, gate.free) == (0, 0, True)
+    closed = gate.reserve()
+    closed.close()
+    (await closed.enter()).release()
+    with pytest.raises(Busy):
+        for _ in range(4):
+            gate.reserve()
+
+
+async def test_without_a_queue_one_place_per_slot() -> None:
+    gate = Gate(1, 0)
+    place = gate.reserve()
+    with pytest.raises(Busy):
+        gate.reserve()
+    slot = await place.enter()
+    with pytest.raises(Busy):
+        gate.reserve()
+    slot.release()
+    gate.reserve().close()

@@ -109,8 +109,9 @@ def test_one_slot_each_in_a_ring(team: Team) -> None:
 def test_a_queue_of_one_turns_the_others_away(team: Team) -> None:
     ring(team, max_concurrent=1, queue=1)
     ends = at_once(team, "a", "0")
-    # Those that were let in and found the last place taken meanwhile are tasks rejected as `busy`.
-    assert {"round", "full"} <= set(ends) <= {"round", "full", "busy"}
+    assert set(ends) == {"round", "full"}
+    states = {str(span.attributes["teamwright.a2a.task_state"]) for span in team.spans("a") if span["kind"] == 2}
+    assert states == {"completed"}  # who is refused has made nothing
     assert end(team, "a", "0") == "round"
 
 
@@ -119,6 +120,13 @@ def test_a_queue_of_one_in_a_ring_ends(team: Team) -> None:
     ends = at_once(team, "abc", "5")
     assert set(ends) <= {"round", "full", "busy"}
     assert end(team, "b", "5") == "round"
+
+
+def test_no_queue_at_all(team: Team) -> None:
+    ring(team, max_concurrent=1, queue=0)
+    assert set(at_once(team, "a", "0")) == {"round", "full"}
+    assert set(at_once(team, "abc", "5")) <= {"round", "full", "busy"}
+    assert [end(team, agent, "5") for agent in RING] == ["round"] * 3
 
 
 @pytest.mark.parametrize(
