@@ -22,13 +22,12 @@ def root() -> Path:
     return ROOT
 
 
-@pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
+def clean_environment(folder: Path) -> dict[str, str]:
     """All that a process started by a test may see: built here, never inherited.
 
     HOME and TMPDIR lie under the test's own folder, so whatever a test leaves running can be told by its environment.
     """
-    person, scratch = tmp_path / "person", tmp_path / "tmp"
+    person, scratch = folder / "person", folder / "tmp"
     person.mkdir()
     scratch.mkdir()
     return {
@@ -38,6 +37,18 @@ def environment(tmp_path: Path) -> dict[str, str]:
         "LANG": "C.UTF-8",
         "TZ": "UTC",
     }
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """The environment of what one test starts."""
+    return clean_environment(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def shared_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of what all tests of a module use together; HOME's parent is their folder."""
+    return clean_environment(tmp_path_factory.mktemp("shared"))
 
 
 @pytest.fixture

@@ -140,6 +140,25 @@ def deploy(
                 os.kill(process.pid, signal.SIGKILL)
 
 
+@pytest.fixture(scope="module")
+def shared_deploy(request: pytest.FixtureRequest, shared_environment: dict[str, str]) -> Iterator[Deploy]:
+    """The same for all tests of a module: jobs that are started once. Nothing may be left after the last of them."""
+    folder = Path(shared_environment["HOME"]).parent
+    shared_environment["TEAMWRIGHT_HOME"] = str(folder / "logs")
+    runner = Deploy(shared_environment, request.config.rootpath, folder / "logs")
+    before = request.session.testsfailed
+    yield runner
+    try:
+        if request.session.testsfailed > before:
+            print_logs(folder)
+        else:
+            check_nothing_left(str(folder), runner.ports)
+    finally:
+        for process in processes(str(folder)):
+            with suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGKILL)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
