@@ -31,6 +31,7 @@ from a2a.types import (
     TaskState,
 )
 from a2a.utils.errors import TaskNotCancelableError, UnsupportedOperationError
+from google.protobuf.json_format import MessageToDict
 
 from teamwright.home import Home
 from teamwright.tracing.propagation import RUN_EXT, USAGE_EXT
@@ -103,6 +104,11 @@ async def send(client: Any, text: str, parts: tuple[Part, ...] = (), **more: str
     return task
 
 
+def told(task: Task, extension: str) -> Any:
+    """What an agent of ours says under one of its extensions."""
+    return MessageToDict(task.metadata)[extension]
+
+
 def state(task: Task) -> str:
     return str(TaskState.Name(task.status.state)).removeprefix("TASK_STATE_")
 
@@ -149,12 +155,12 @@ async def test_asks_and_goes_on(office: Office, way: str, binding: str) -> None:
             assert state(asked) == "INPUT_REQUIRED"
             assert asked.status.message.parts[0].text == "Which one?"
             more = {"context_id": asked.context_id} if with_context else {}
-            said = await send(client, "blue", task_id=asked.id, **more)
+            said = await send(client, "blue", (), task_id=asked.id, **more)
             assert (state(said), artifact(said), said.id) == ("COMPLETED", "you said blue", asked.id)
             assert said.context_id == asked.context_id
-    before, after = (found.metadata[RUN_EXT]["trace_id"] for found in (asked, said))
+    before, after = (told(found, RUN_EXT)["trace_id"] for found in (asked, said))
     if way == "door":
-        before = asked.metadata[USAGE_EXT]["trace_id"]
+        before = told(asked, USAGE_EXT)["trace_id"]
     states = [span["attributes"]["teamwright.a2a.task_state"] for span in office.servers(before)]
     assert "input_required" in states
     assert [span["attributes"]["teamwright.a2a.task_state"] for span in office.servers(after)] == ["completed"]
@@ -185,7 +191,7 @@ async def test_fails(office: Office, way: str, binding: str) -> None:
             failed = await send(client, text)
             assert state(failed) == "FAILED"
             assert failed.status.message.parts[0].text.startswith(line)
-            (server,) = office.servers(failed.metadata[RUN_EXT]["trace_id"])
+            (server,) = office.servers(told(failed, RUN_EXT)["trace_id"])
             assert (server["status"], server["attributes"]["teamwright.a2a.task_state"]) == ("error", "failed")
             last = [event async for event in streams.send_message(words(text))][-1].status_update
             assert last.status.state == TaskState.TASK_STATE_FAILED
@@ -198,7 +204,7 @@ async def test_files_and_data(office: Office, way: str, binding: str) -> None:
         task = await send(client, "files", (sent,))
         text, data, raw, linked = task.artifacts[0].parts
         assert text.text == "see"
-        assert (data.data.struct_value["n"], list(data.data.struct_value["got"])) == (1, ["in.bin"])
+        assert MessageToDict(data.data) == {"n": 1, "got": ["in.bin"]}
         assert (raw.raw, raw.filename) == (b"\x00abc", "a.bin")
         assert (linked.url, linked.media_type) == ("https://example.com/b.pdf", "application/pdf")
 

