@@ -31,10 +31,10 @@ def tables() -> Iterator[str]:
         yield f"| `{name}` | {meaning} | `{example}` |"
     yield ""
     yield "## Events"
-    yield "| event | what has happened |"
-    yield "|---|---|"
-    for name, meaning in glossary.EVENTS.items():
-        yield f"| `{name}` | {meaning} |"
+    yield "| event | what has happened | with it, for example |"
+    yield "|---|---|---|"
+    for name, (meaning, example) in glossary.EVENTS.items():
+        yield f"| `{name}` | {meaning} | {f'`{example}`' if example else ''} |"
 
 
 def page(text: str) -> str:

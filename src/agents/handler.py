@@ -27,6 +27,7 @@ from a2a.types import (
     Part,
     Role,
     SendMessageRequest,
+    SubscribeToTaskRequest,
     Task,
     TaskArtifactUpdateEvent,
     TaskState,
@@ -37,7 +38,7 @@ from a2a.utils.errors import A2AError, InternalError, InvalidParamsError, Unsupp
 
 from teamwright.agents.gate import Busy
 from teamwright.agents.push import Push
-from teamwright.agents.runner import Runner
+from teamwright.agents.runner import ARTIFACT, Runner
 from teamwright.agents.spec import OnDisconnect
 from teamwright.agents.tasks import FINISHED, PARKED, MemoryTaskStore
 from teamwright.agents.watching import Watch
@@ -48,7 +49,6 @@ from teamwright.safety.tokens import Claims
 
 log = logging.getLogger(__name__)
 
-ARTIFACT = "answer"
 _STATES = {
     "completed": TaskState.TASK_STATE_COMPLETED,
     "failed": TaskState.TASK_STATE_FAILED,
@@ -157,6 +157,17 @@ class AgentHandler(DefaultRequestHandler):
         # The SDK stops only what it holds queues for: not what waits for an answer for long.
         await self._runner.cancel(params.id)
         return task
+
+    async def on_subscribe_to_task(
+        self, params: SubscribeToTaskRequest, context: ServerCallContext
+    ) -> AsyncGenerator[Event, None]:
+        """SubscribeToTask."""
+        span = self._runner.span(params.id)
+        async for event in super().on_subscribe_to_task(params, context):
+            if span is not None:  # not before the SDK has let the caller in
+                span.subscribed_again()
+                span = None
+            yield event
 
     def _minds(self, context: ServerCallContext) -> bool:
         """Whether this caller's going away ends its work. The front door says itself when its client has gone."""

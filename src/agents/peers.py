@@ -43,6 +43,8 @@ _REST, _REST_SHARE = 0.5, 0.05
 #: Conversations of peers that gave them names of their own.
 _SESSIONS = 10_000
 _RETRY_PAUSE = 0.1
+#: Characters of a name that a model made up.
+_NAME_LIMIT = 120
 _CONVERSATIONS = UUID("6f6a2c4e-3c1b-5d0e-9f57-0c1f6a2d9b11")
 
 
@@ -79,23 +81,27 @@ class Peers:
     async def ask(self, caller: Caller, agent: str, text: str, files: Sequence[File] = ()) -> PeerAnswer:
         """Ask a peer and wait for its answer.
 
-        Raises PeerError (`reason`: unknown_peer, unreachable, timeout, broken_connection, unauthorized, forbidden,
-        busy, bad_answer, refused, circuit_open, or the state of a task that didn't succeed) or LimitReached (depth,
-        peer_calls).
+        Raises PeerError (`reason`: unknown_peer, blocked_url, unreachable, timeout, broken_connection, unauthorized,
+        forbidden, busy, bad_answer, refused, circuit_open, or the state of a task that didn't succeed) or
+        LimitReached (depth, peer_calls).
         """
-        peer = self._find(agent)
-        run = caller.run
-        if run.depth + 1 > self._spec.limits.depth:
-            raise LimitReached(
-                "depth",
-                f"{agent} is not asked: the query is {run.depth} calls deep (limit depth: {self._spec.limits.depth})",
-            )
-        name = await self._name(peer, run)
-        with await caller.budget.take() as grant:
+        run, peer = caller.run, self._known.get(agent)
+        name = await self._name(peer, run) if peer is not None else agent[:_NAME_LIMIT]
+        # The span stands for the wish, so that a call that is refused here shows in the trace, question and all.
+        with self._tracer.peer_call(
+            target=name, target_id=peer.id if peer is not None else None, message=text, method="SendMessage"
+        ) as span:
+            if peer is None:
+                raise self._unknown(agent)
+            if run.depth + 1 > self._spec.limits.depth:
+                raise LimitReached(
+                    "depth",
+                    f"{agent} is not asked: the query is {run.depth} calls deep"
+                    f" (limit depth: {self._spec.limits.depth})",
+                )
             session = self._session(run, peer)
-            with self._tracer.peer_call(
-                target=name, target_id=peer.id, message=text, session=session, method="SendMessage"
-            ) as span:
+            span.set({v.CONTEXT_ID: session})
+            with await caller.budget.take() as grant:
                 return await self._call(caller, peer, span, grant, text, files, session)
 
     async def close(self) -> None:
@@ -159,6 +165,7 @@ class Peers:
             return await self._channels.post(url, headers, body)
         except Unreachable:
             # Nothing was sent: the one case in which a second try can't do the work twice.
+            self._tracer.current().retry(2, "unreachable", after=_RETRY_PAUSE)
             await asyncio.sleep(_RETRY_PAUSE)
             return await self._channels.post(url, headers, body)
 
@@ -173,16 +180,16 @@ class Peers:
                 raise PeerError(f"{peer.id}: {error.message}", reason=error.reason) from None
         return found
 
-    def _find(self, agent: str) -> PeerSpec:
-        found = self._known.get(agent)
-        if found is not None:
-            return found
+    def _unknown(self, agent: str) -> PeerError:
+        shown = agent if len(agent) <= _NAME_LIMIT else f"{agent[:_NAME_LIMIT]}…"
+        if "://" in agent:
+            return PeerError(f"{shown!r} is not called: agents are asked by name, not by URL", reason="blocked_url")
         if not self._known:
-            raise PeerError(f"there is no agent {agent!r} to ask: this agent may call nobody", reason="unknown_peer")
-        close = difflib.get_close_matches(agent, self._known, n=1, cutoff=0.5)
+            return PeerError(f"there is no agent {shown!r} to ask: this agent may call nobody", reason="unknown_peer")
+        close = difflib.get_close_matches(agent[:_NAME_LIMIT], self._known, n=1, cutoff=0.5)
         hint = f"did you mean {close[0]!r}? " if close else ""
-        raise PeerError(
-            f"there is no agent {agent!r} to ask; {hint}this agent may call {', '.join(self._known)}",
+        return PeerError(
+            f"there is no agent {shown!r} to ask; {hint}this agent may call {', '.join(self._known)}",
             reason="unknown_peer",
         )
 

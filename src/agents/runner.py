@@ -26,6 +26,8 @@ from teamwright.tracing.tracer import Tracer
 
 log = logging.getLogger(__name__)
 
+#: The name of the artifact that an answer is.
+ARTIFACT = "answer"
 #: Seconds that cancelled work gets to end by itself.
 CANCEL_GRACE = 0.2
 
@@ -69,7 +71,7 @@ class Runner:
             self.on_span(message.task_id, span)
         try:
             outcome = await work.outcome()
-            _describe(span, outcome)
+            _describe(span, outcome, work)
         except BaseException as error:
             span.fail(error)
             raise
@@ -135,7 +137,7 @@ class Runner:
                     limits=limits,
                     peers=self._peers,
                     slot=slot,
-                    emit=emit,
+                    emit=_counted(work, emit),
                     ask=lambda question: self._ask(work, question),
                 )
                 answer = await answer_of(self._agent, turn)
@@ -172,7 +174,7 @@ class Runner:
 
     def _go_on(self, work: Work, message: Incoming, run: RunContext, span: AgentSpan, emit: Emit | None) -> None:
         if work.turn is not None:
-            work.turn.go_on(run, emit)
+            work.turn.go_on(run, _counted(work, emit))
         left = _seconds_left(run)
         if work.limit is not None and left is not None:
             work.limit.reschedule(asyncio.get_running_loop().time() + left)
@@ -231,10 +233,27 @@ class Runner:
         )
 
 
-def _describe(span: AgentSpan, outcome: Outcome) -> None:
+def _counted(work: Work, emit: Emit | None) -> Emit | None:
+    """`emit`, with the first piece noted on the span of the run that it belongs to."""
+    if emit is None:
+        return None
+
+    async def send(text: str) -> None:
+        work.pieces += 1
+        if work.pieces == 1:
+            work.span.artifact_update(ARTIFACT)
+        await emit(text)
+
+    return send
+
+
+def _describe(span: AgentSpan, outcome: Outcome, work: Work) -> None:
     span.answer(outcome.answer.text or None, state=outcome.state, usage=outcome.usage)
+    if work.pieces > 1 or (work.pieces == 0 and outcome.state == "completed" and work.message.task_id):
+        span.artifact_update(ARTIFACT, pieces=max(1, work.pieces))
+    span.status_update(outcome.state)
     if outcome.state == "canceled":
-        span.event(v.EVENT_CANCEL)
+        span.cancelled(outcome.reason)
     if outcome.state in ("failed", "canceled"):
         span.fail(outcome.error or outcome.answer.text, reason=outcome.reason)
 

@@ -93,6 +93,8 @@ class Work:
         self.run = run
         self.span = span
         self.reason: str | None = None
+        #: Pieces of the answer that have gone out since the newest message.
+        self.pieces = 0
         self.waiter = asyncio.current_task()
         self.done = asyncio.Event()
         self.turn: AgentTurn | None = None
@@ -149,7 +151,7 @@ class Work:
 
     def go_on(self, message: Incoming, run: RunContext, span: AgentSpan) -> None:
         """The follow-up is here: from now on everything belongs to its run."""
-        self.message, self.run, self.span = message, run, span
+        self.message, self.run, self.span, self.pieces = message, run, span, 0
         self.waiter = asyncio.current_task()
         self._context.run(set_run, run)
         if self._reply is not None and not self._reply.done():

@@ -14,8 +14,10 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace as otel
 from opentelemetry.trace import Status, StatusCode
 
+from teamwright.errors import LimitReached, Refused
 from teamwright.tracing import vocabulary as v
 from teamwright.tracing.attributes import clean
+from teamwright.tracing.happenings import Happenings
 from teamwright.tracing.propagation import ParentContext
 from teamwright.tracing.recording import RecordedSpan
 from teamwright.tracing.runs import RunContext, use_run
@@ -33,7 +35,7 @@ class Keeper(Protocol):
     def failed(self, what: str, error: Exception) -> None: ...
 
 
-class ActiveSpan:
+class ActiveSpan(Happenings):
     """A span that runs. Started when made; `with` makes it the current one and ends it.
 
     >>> with tracer.tool_call(name="add", arguments={"a": 1}) as span:
@@ -125,12 +127,16 @@ class ActiveSpan:
                 kind, message = reason or "error", error
             elif isinstance(error, asyncio.CancelledError):
                 kind, message = reason or "cancelled", str(error) or "cancelled"
-                self.event(v.EVENT_CANCEL)
+                self.cancelled(str(error) or None)
             else:
                 found = getattr(error, "reason", None) or getattr(error, "limit", None)
                 kind = reason or (found if isinstance(found, str) else type(error).__qualname__)
                 message = str(error) or type(error).__name__
                 self._record(error)
+                if isinstance(error, LimitReached):
+                    self.limit_reached(error.limit, message)
+                elif isinstance(error, Refused):
+                    self.denied(message)
             self._span.set_attribute(v.ERROR_TYPE, kind)
             self._span.set_status(Status(StatusCode.ERROR, message))
         except Exception as problem:

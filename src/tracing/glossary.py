@@ -88,6 +88,13 @@ ATTRIBUTES: Final[dict[str, tuple[str, str]]] = {
     v.TOOL_CALLS: ("Tool calls below it", "5"),
     v.PEER_CALLS: ("Calls between agents below it", "2"),
     v.QUEUE_LENGTH: ("How many waited before it", "7"),
+    v.RETRY_AFTER: ("On an event: seconds until the next try", "2.0"),
+    v.LIMIT: ("On an event: the limit's key in the job file", "turns"),
+    v.RULE: ("On a denial: the rule that said no", "files.write.deny: /etc/**"),
+    v.TOKENS_BEFORE: ("On a compaction: the conversation's tokens before it", "180000"),
+    v.TOKENS_AFTER: ("On a compaction: its tokens afterwards", "22000"),
+    v.ARTIFACT: ("On an artifact update: the A2A artifact", "answer"),
+    v.PIECES: ("On an artifact update: how many pieces have gone out by then", "17"),
     v.ENDED_EARLY: ("The reader of a stream went away", "true"),
     v.LEVEL: ("The agent's level in the order of starting", "0"),
     v.LEVELS: ("The agents level by level: JSON", '[["searcher"],["lead"]]'),
@@ -104,23 +111,40 @@ ATTRIBUTES: Final[dict[str, tuple[str, str]]] = {
     v.EXCEPTION_STACKTRACE: ("On an exception event: where it came from", "Traceback …"),
 }
 
-#: event: what has happened
-EVENTS: Final[dict[str, str]] = {
-    v.EVENT_EXCEPTION: "An exception left the span.",
-    v.EVENT_FIRST_TOKEN: "The model's answer began to arrive.",
-    v.EVENT_STATUS: "A task said what state it is in.",
-    v.EVENT_ARTIFACT: "A task gave out an artifact or a piece of one.",
-    v.EVENT_CANCEL: "Somebody cancelled it.",
-    v.EVENT_DENIED: "A tool call was not allowed.",
-    v.EVENT_LIMIT: "A limit of the query was reached.",
-    v.EVENT_RATE_LIMIT: "The provider asked to slow down.",
-    v.EVENT_COMPACTION: "The backend shortened its conversation.",
-    v.EVENT_PUSH: "A push notification went out.",
-    v.EVENT_UNHEALTHY: "An agent missed its health checks.",
-    v.EVENT_RECOVERED: "It answers again.",
-    v.EVENT_RESTART: "An agent was started again.",
-    v.EVENT_CRASH: "An agent's process ended by itself; code or signal stand beside it.",
-    v.EVENT_HALT: "A person or watcher halted it.",
-    v.EVENT_WATCHER: "A watcher tripped.",
-    v.EVENT_AGENT_LOST: "The process that had the span open died; the engine closed it.",
+#: event: (what has happened, example of what stands with it)
+EVENTS: Final[dict[str, tuple[str, str]]] = {
+    v.EVENT_EXCEPTION: ("An exception left the span.", "exception.type=TimeoutError"),
+    v.EVENT_FIRST_TOKEN: ("The model's answer began to arrive.", ""),
+    v.EVENT_STATUS: ("A task said what state it is in.", "teamwright.a2a.task_state=completed"),
+    v.EVENT_ARTIFACT: (
+        "A task gave out an artifact or a piece of one: the first piece, and the last.",
+        "teamwright.a2a.artifact_id=answer teamwright.a2a.pieces=17",
+    ),
+    v.EVENT_CANCEL: ("Somebody cancelled it.", "teamwright.reason=canceled"),
+    v.EVENT_DENIED: ("A call was not allowed.", "teamwright.reason=outside the scope"),
+    v.EVENT_LIMIT: ("A limit of the query was reached.", "teamwright.limit=turns"),
+    v.EVENT_RETRY: (
+        "It was tried again inside one span; a model's retry is a span of its own.",
+        "teamwright.attempt=2 teamwright.reason=unreachable",
+    ),
+    v.EVENT_RATE_LIMIT: ("The provider asked to slow down.", "teamwright.retry_after_s=2.0"),
+    v.EVENT_COMPACTION: (
+        "The backend shortened its conversation.",
+        "teamwright.reason=auto teamwright.compaction.tokens_before=180000",
+    ),
+    v.EVENT_SUBSCRIBED: ("A client whose connection broke reads the task again.", ""),
+    v.EVENT_PUSH: ("A push notification went out.", "teamwright.a2a.push_to=https://example.com/hook"),
+    v.EVENT_UNHEALTHY: ("An agent missed its health checks.", "teamwright.reason=hung"),
+    v.EVENT_RECOVERED: ("It answers again.", ""),
+    v.EVENT_RESTART: ("An agent was started again.", "teamwright.attempt=2"),
+    v.EVENT_CRASH: (
+        "An agent's process ended by itself; code or signal stand beside it.",
+        "teamwright.exit.signal=SIGKILL",
+    ),
+    v.EVENT_HALT: ("A person or watcher halted it.", "teamwright.reason=by hand"),
+    v.EVENT_WATCHER: ("A watcher tripped.", "teamwright.reason=loop"),
+    v.EVENT_AGENT_LOST: (
+        "The process that had the span open died; the engine closed it.",
+        "teamwright.reason=process_lost",
+    ),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 from opentelemetry import trace as otel
 from opentelemetry.context import Context
@@ -16,6 +17,8 @@ from teamwright.tracing.runs import current_run
 from teamwright.tracing.spool import Kind, Sink
 
 _NOTES_LIMIT = 1000
+#: What a span has from the one above it.
+_OF_RUN = (v.RUN_ID, v.CONVERSATION)
 
 
 class CallableSink:
@@ -63,6 +66,12 @@ class SpoolProcessor(SpanProcessor):
         span_id = encoded_span_id(payload)
         return span_id is None or span_id in self._open
 
+    def run_of(self, span_id: int) -> dict[str, Any]:
+        """The run and session that an open span of this process belongs to, as attributes."""
+        span = self._open.get(span_id)
+        held = span.attributes if span is not None else None
+        return {key: held[key] for key in _OF_RUN if key in held} if held else {}
+
     def begin(self, span: Encodable) -> None:
         """A span runs."""
         self._open[span.context.span_id] = span
@@ -95,9 +104,10 @@ class SpoolProcessor(SpanProcessor):
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Of other instrumentation: it doesn't know its run."""
+        found = self.run_of(span.parent.span_id) if span.parent is not None else {}
         run = current_run()
-        if run is not None:
-            span.set_attribute(v.RUN_ID, str(run.run_id))
+        if found or run is not None:
+            span.set_attributes(found or {v.RUN_ID: str(run.run_id) if run else ""})
         self.begin(span)
 
     def on_end(self, span: ReadableSpan) -> None:

@@ -179,7 +179,7 @@ class Starter:
         start = start_ns or self.now()
         span: otel.Span = otel.INVALID_SPAN
         try:
-            span = self._span(name, kind, attributes, self._above(parent, root), links, start, run or current_run())
+            span = self._span(name, kind, attributes, self._above(parent, root), links, start, run)
         except Exception as error:
             self.failed("start", error)
         active = made(span, self, start_ns=start)
@@ -202,8 +202,12 @@ class Starter:
         own = self._ids.generate_span_id()
         if not self._enabled:
             return NonRecordingSpan(SpanContext(trace, own, False, _NOT_SAMPLED, state))
-        if run is not None:
-            attributes = {v.RUN_ID: run.run_id, v.CONVERSATION: run.session, **attributes}
+        # A hook of a foreign context has the run that was current when that was made: the parent knows better.
+        inherited = self.processor.run_of(above.span_id) if run is None and above is not None else {}
+        if not inherited and (run := run or current_run()) is not None:
+            inherited = {v.RUN_ID: run.run_id, v.CONVERSATION: run.session}
+        if inherited:
+            attributes = {**inherited, **attributes}
         context = SpanContext(trace, own, False, _SAMPLED, state)
         span = RecordedSpan(name, context, above, kind, clean(attributes), start, self.processor.finish)
         if links:

@@ -94,6 +94,13 @@ MODEL_CALLS: Final = "teamwright.usage.model_calls"
 TOOL_CALLS: Final = "teamwright.usage.tool_calls"
 PEER_CALLS: Final = "teamwright.usage.peer_calls"
 QUEUE_LENGTH: Final = "teamwright.queue.length"
+RETRY_AFTER: Final = "teamwright.retry_after_s"
+LIMIT: Final = "teamwright.limit"  # its key in the job file
+RULE: Final = "teamwright.rule"  # what forbade it
+TOKENS_BEFORE: Final = "teamwright.compaction.tokens_before"
+TOKENS_AFTER: Final = "teamwright.compaction.tokens_after"
+ARTIFACT: Final = "teamwright.a2a.artifact_id"
+PIECES: Final = "teamwright.a2a.pieces"
 ENDED_EARLY: Final = "teamwright.ended_early"  # the reader of a stream went away
 
 # --- ours: deployments and processes --------------------------------------------------------------
@@ -118,8 +125,10 @@ EVENT_ARTIFACT: Final = "artifact update"
 EVENT_CANCEL: Final = "cancel"
 EVENT_DENIED: Final = "denied"
 EVENT_LIMIT: Final = "limit reached"
+EVENT_RETRY: Final = "retry"
 EVENT_RATE_LIMIT: Final = "rate limit"
 EVENT_COMPACTION: Final = "compaction"
+EVENT_SUBSCRIBED: Final = "subscribed again"
 EVENT_PUSH: Final = "push delivery"
 EVENT_UNHEALTHY: Final = "unhealthy"
 EVENT_RECOVERED: Final = "recovered"
@@ -130,8 +139,8 @@ EVENT_WATCHER: Final = "watcher tripped"
 EVENT_AGENT_LOST: Final = "agent lost"
 EVENTS: Final = (
     EVENT_EXCEPTION, EVENT_FIRST_TOKEN, EVENT_STATUS, EVENT_ARTIFACT, EVENT_CANCEL, EVENT_DENIED, EVENT_LIMIT,
-    EVENT_RATE_LIMIT, EVENT_COMPACTION, EVENT_PUSH, EVENT_UNHEALTHY, EVENT_RECOVERED, EVENT_RESTART, EVENT_CRASH,
-    EVENT_HALT, EVENT_WATCHER, EVENT_AGENT_LOST,
+    EVENT_RETRY, EVENT_RATE_LIMIT, EVENT_COMPACTION, EVENT_SUBSCRIBED, EVENT_PUSH, EVENT_UNHEALTHY, EVENT_RECOVERED,
+    EVENT_RESTART, EVENT_CRASH, EVENT_HALT, EVENT_WATCHER, EVENT_AGENT_LOST,
 )  # fmt: skip
 
 # --- values -------------------------------------------------------------------------------------

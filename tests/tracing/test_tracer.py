@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import json
 import threading
 from collections.abc import AsyncIterator
@@ -13,11 +14,12 @@ from opentelemetry import trace as otel
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from teamwright.backends.api import Usage
-from teamwright.errors import LimitReached, PeerError
+from teamwright.errors import LimitReached, PeerError, Refused
 from teamwright.tracing import messages
 from teamwright.tracing import vocabulary as v
+from teamwright.tracing.otlp_json import plain_value
 from teamwright.tracing.propagation import ParentContext
-from teamwright.tracing.runs import RunContext, RunId, current_run
+from teamwright.tracing.runs import RunContext, RunId, current_run, use_run
 from teamwright.tracing.testing import Spans, attributes
 from teamwright.tracing.tracer import Tracer
 
@@ -316,3 +318,54 @@ def test_a_span_has_limits(tracer: Tracer, spans: Spans) -> None:
     found = spans.named("big")
     assert (len(found.attributes), found.dropped_attributes_count) == (1024, 476)
     assert (len(found.events), found.dropped_events_count) == (1024, 76)
+
+
+def test_a_hook_in_a_foreign_context_belongs_to_its_parents_run(tracer: Tracer, spans: Spans) -> None:
+    first, second = run(), run()
+    with use_run(first), tracer.agent(message="connect", run=first):
+        hooks = contextvars.copy_context()  # an SDK's: made at its first query, used for all
+    with tracer.agent(message="query", run=second) as agent:
+        call = hooks.run(lambda: tracer.tool_call(name="t", call_id="c1", parent=agent))
+        inner = hooks.run(lambda: tracer.span("deeper", parent=call))
+        inner.end()
+        call.result("r").end()
+    for name in ("execute_tool t", "deeper"):
+        assert attributes(spans.named(name))[v.RUN_ID] == second.run_id
+        assert attributes(spans.named(name))[v.CONVERSATION] == "s1"
+
+
+def test_what_happens_inside_a_span(tracer: Tracer, spans: Spans) -> None:
+    with tracer.model_call(model="m") as call:
+        call.retry(2, "overloaded", after=1.5).rate_limited(retry_after=2.0, message="429")
+        call.compacted("auto", before=180_000, after=22_000)
+    with tracer.tool_call(name="rm") as tool:
+        tool.denied("outside the scope", rule="files.write.deny")
+        tracer.current().cancelled("by hand")
+    with tracer.agent(message="x") as agent:
+        agent.status_update("working").artifact_update("answer", pieces=3).subscribed_again()
+    with pytest.raises(LimitReached), tracer.tool_call(name="limit"):
+        raise LimitReached("cost_usd", "dear")
+    with pytest.raises(Refused), tracer.tool_call(name="refused"):
+        raise Refused("not you")
+
+    def told(name: str) -> list[tuple[str, dict[str, Any]]]:
+        found = [(event.name, {item.key: plain_value(item.value) for item in event.attributes})
+                 for event in spans.named(name).events]  # fmt: skip
+        return [one for one in found if one[0] != v.EVENT_EXCEPTION]
+
+    assert told("chat m") == [
+        (v.EVENT_RETRY, {v.ATTEMPT: 2, v.REASON: "overloaded", v.RETRY_AFTER: 1.5}),
+        (v.EVENT_RATE_LIMIT, {v.RETRY_AFTER: 2.0, v.REASON: "429"}),
+        (v.EVENT_COMPACTION, {v.REASON: "auto", v.TOKENS_BEFORE: 180_000, v.TOKENS_AFTER: 22_000}),
+    ]
+    assert told("execute_tool rm") == [
+        (v.EVENT_DENIED, {v.REASON: "outside the scope", v.RULE: "files.write.deny"}),
+        (v.EVENT_CANCEL, {v.REASON: "by hand"}),
+    ]
+    assert told("invoke_agent lead") == [
+        (v.EVENT_STATUS, {v.TASK_STATE: "working"}),
+        (v.EVENT_ARTIFACT, {v.ARTIFACT: "answer", v.PIECES: 3}),
+        (v.EVENT_SUBSCRIBED, {}),
+    ]
+    assert told("execute_tool limit") == [(v.EVENT_LIMIT, {v.LIMIT: "cost_usd", v.REASON: "dear"})]
+    assert told("execute_tool refused") == [(v.EVENT_DENIED, {v.REASON: "not you"})]
