@@ -29,6 +29,7 @@ PORTS = Setting("TEAMWRIGHT_PORTS", "8600-9599", "the range that agents' ports a
 SPAWN = Setting("TEAMWRIGHT_SPAWN", "zygote", "how agents are started: zygote or subprocess")
 IDLE = Setting("TEAMWRIGHT_IDLE", "60", "seconds an on-demand engine stays without jobs or clients")
 TRACING = Setting("TEAMWRIGHT_TRACING", "on", "on or off: record spans at all")
+COLLECTOR = Setting("TEAMWRIGHT_COLLECTOR", "engine", "where spans are taken in: engine, or process for one of its own")
 TRACE_DAYS = Setting("TEAMWRIGHT_TRACE_DAYS", "30", "days that traces are kept; 0 = for ever")
 TRACE_SIZE = Setting("TEAMWRIGHT_TRACE_SIZE", "4096", "MiB that stored traces may take, the oldest go first; 0 = any")
 OTLP_ENDPOINT = Setting(
@@ -58,7 +59,7 @@ ALLOWED_ENVIRONMENT = frozenset(
     ]
 )
 ALLOWED_PREFIXES = ("LC_",)
-PASSED_SETTINGS = (HOME, PORTS, SPAWN, IDLE, TRACING, TRACE_DAYS, TRACE_SIZE)
+PASSED_SETTINGS = (HOME, PORTS, SPAWN, IDLE, TRACING, COLLECTOR, TRACE_DAYS, TRACE_SIZE)
 #: For the engine alone: headers are keys. Whatever else is started forgets them.
 ENGINE_SETTINGS = (OTLP_ENDPOINT, OTLP_HEADERS, OTLP_CERTIFICATE, OTLP_CONTENT)
 OLDER_NAMES = ("AGENT_OTEL_ENABLED", "AGENT_OTEL_ENDPOINT")
@@ -79,6 +80,14 @@ def number(setting: Setting, environ: Mapping[str, str]) -> float:
         return float(text)
     except ValueError:
         raise UserError(f"{setting.env}={text!r} is not a number", hint=setting.help) from None
+
+
+def collector_process(environ: Mapping[str, str]) -> bool:
+    """Whether spans are taken in by a process of its own. Raises UserError."""
+    text = environ.get(COLLECTOR.env) or COLLECTOR.default
+    if text not in ("engine", "process"):
+        raise UserError(f"{COLLECTOR.env}={text!r} is neither engine nor process", hint=COLLECTOR.help)
+    return text == "process"
 
 
 def port_range(environ: Mapping[str, str]) -> range:

@@ -94,7 +94,11 @@ class Runtime:
         self.app: ASGIApp = build_app(self.handler, self.card, Door(spec, verifier, self.registration.grace))
         self.exporter = (
             Exporter(
-                self.spool, spec.engine_url, lambda: self.tokens.get(ENGINE_AUDIENCE), self.http, tracer=self.tracer
+                self.spool,
+                spec.spans_url or spec.engine_url,
+                lambda: self.tokens.get(ENGINE_AUDIENCE),
+                self.http,
+                tracer=self.tracer,
             )
             if self.spool is not None
             else None

@@ -50,6 +50,7 @@ class AgentSpec:
     `environment` are the job's and agent's variables, `secrets` those taken from the calling shell;
     both are put into the process's own environment after the fork.
     `tokens` are bearer tokens by audience: `engine`, and `job/agent` for each peer.
+    `spans_url` is where spans are sent; empty = to the engine.
     `sessions_dir` is where the words of conversations are kept; empty = in memory.
     `stages` are those of a pipeline, for the agent that runs it: itself first, the others are peers of it.
     """
@@ -66,6 +67,7 @@ class AgentSpec:
     public_key: str
     epoch_file: str
     spool_dir: str
+    spans_url: str = ""
     sessions_dir: str = ""
     revision: str = ""
     search_path: tuple[str, ...] = ()

@@ -19,7 +19,7 @@ from teamwright.engine.fingerprint import fingerprint
 from teamwright.engine.liveness import EngineFile
 from teamwright.errors import EngineError, EngineUnavailable, HomeError, TeamwrightError, VersionMismatch
 from teamwright.home import Home
-from teamwright.settings import TOKEN, allowed_environment
+from teamwright.settings import TOKEN, allowed_environment, collector_process
 
 #: Seconds for a new guard to listen, and for one that leaves to be gone.
 _LISTENS, _LEAVES = 15.0, 40.0
@@ -104,6 +104,7 @@ def _join(home: Home, found: EngineFile, environ: Mapping[str, str], *, start: b
 
 def _spawn(home: Home, port: int | None, environ: Mapping[str, str], *, stay: bool, host: bool) -> Client | None:
     """A client of a new engine; None when somebody else's is just coming up."""
+    collector = collector_process(environ)
     ours, theirs = socket.socketpair()
     _lifelines.add(ours)
     order = {
@@ -114,6 +115,7 @@ def _spawn(home: Home, port: int | None, environ: Mapping[str, str], *, stay: bo
         "port": port,
         "stay": stay,
         "host": host,
+        "collector": collector,
         "version": __version__,
         "fingerprint": fingerprint(),
         "lifeline": theirs.fileno(),

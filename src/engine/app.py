@@ -42,7 +42,6 @@ from teamwright.jobs.orders import Site
 from teamwright.registry import service as registry
 from teamwright.safety.epochs import EpochFile
 from teamwright.safety.tokens import Claims, Issuer, Verifier
-from teamwright.tracing import collector
 from teamwright.tracing.endpoints import Endpoint
 from teamwright.tracing.retention import Retention
 from teamwright.tracing.spool import SpoolName
@@ -52,7 +51,10 @@ log = logging.getLogger("teamwright.engine")
 
 @dataclass(frozen=True, slots=True)
 class EngineOrder:
-    """What an engine is told by whoever starts it. `idle` is in seconds."""
+    """What an engine is told by whoever starts it. `idle` is in seconds.
+
+    `collector_url` is that of a collector process, if there is one; it has `retention` and `forward_to` of its own.
+    """
 
     home: Home
     url: str
@@ -62,6 +64,7 @@ class EngineOrder:
     idle: float = 60.0
     retention: Retention = field(default_factory=Retention)
     forward_to: tuple[Endpoint, ...] = ()
+    collector_url: str | None = None
     allowed_hosts: tuple[str, ...] = field(default=("127.0.0.1", "localhost", "[::1]"))
 
 
@@ -81,7 +84,9 @@ class Engine:
         mint = Mint(issuer)
         self.bus = EventBus()
         self.state = EngineState(home.engine_db, problem=lambda error: log.error("engine.db: %s", error))
-        self.spans = Spans(home, order.retention, order.forward_to)
+        self.spans = Spans(
+            home, order.retention, order.forward_to, collector_url=order.collector_url, token=mint.operator
+        )
         secrets = SecretStore(home.secrets_file)
         self.foreign = Foreign(self.state, secrets)
         self.upstream = Upstream(mint, self.foreign)
@@ -92,7 +97,7 @@ class Engine:
             self.state,
             secrets,
             self.link,
-            Site(home, order.url, issuer.public_key),
+            Site(home, order.url, issuer.public_key, order.collector_url or order.url),
             mint,
             LifeCycle(self.spans.tracer),
             self.bus,
@@ -107,6 +112,7 @@ class Engine:
         )
         self.idle = Idle(self._busy, self.leave, seconds=order.idle, stay=order.stay or self.state.stay(order.guard))
         self._mint = mint
+        self._collector: int | None = None
         self._tasks: list[asyncio.Task[Any]] = []
         self.app = self._app(gate, issuer)
 
@@ -159,6 +165,7 @@ class Engine:
                 "engine": os.getpid(),
                 "host": self.link.pid,
                 "zygote": self.link.zygote_pid,
+                **({"collector": self._collector} if self.order.collector_url else {}),
             },
             "jobs": [
                 {"job": view["job"], "status": view["status"]} for view in map(self.jobs.view, self.state.active())
@@ -172,6 +179,12 @@ class Engine:
         match message.get("event"):
             case "client_gone":
                 self.client_gone()
+            case "collector_started":
+                self._collector = message.get("pid")
+            case "collector_exit":
+                self._collector = None
+                if not message.get("planned"):
+                    log.warning("the collector (pid %s) ended: spans wait in their spools", message.get("pid"))
             case "host_exit":
                 log.log(
                     logging.INFO if message.get("planned") else logging.WARNING,
@@ -260,7 +273,7 @@ class Engine:
                     stay=self._stay,
                 ),
                 *job_routes.routes(self.jobs, gate, all_stopped=self.idle.leave_when_empty),
-                *collector.routes(self.spans.store, gate.writer),
+                *self.spans.routes(gate.writer),
                 *trace_routes.routes(self.order.home, self.spans, self.state, gate),
                 *jaeger_routes.routes(self.order.home, gate),
                 *metrics_route.routes(self.spans, gate, lambda: [self.jobs.view(job) for job in self.state.active()]),

@@ -10,41 +10,22 @@ import asyncio
 import json
 import logging
 import os
-import signal
 import socket
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import uvicorn
 import uvloop
 
 from teamwright.engine.app import Engine, EngineOrder
 from teamwright.engine.control import GuardLine
+from teamwright.engine.keeper import forward_to, retention
 from teamwright.engine.liveness import Incarnation
-from teamwright.errors import UserError
+from teamwright.engine.serving import END_SIGNALS, Server, server
 from teamwright.home import Home
-from teamwright.settings import IDLE, TRACE_DAYS, TRACE_SIZE, number
-from teamwright.tracing.endpoints import Endpoint, endpoints
-from teamwright.tracing.retention import Retention
-
-#: Seconds that requests may take to end when the engine does; streams are cut then.
-_GRACE = 2
-#: Longer than clients keep idle connections, so that none is closed just as it is used.
-_KEEP_ALIVE = 75
-_BACKLOG = 1024
+from teamwright.settings import IDLE, number
 
 log = logging.getLogger("teamwright.engine")
-
-
-class _Server(uvicorn.Server):
-    """A server whose signals are handled by us: uvicorn raises them again after its end."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 async def serve(data: dict[str, Any]) -> None:
@@ -57,19 +38,20 @@ async def serve(data: dict[str, Any]) -> None:
         host_socket=Path(data["run_dir"]) / "host.sock",
         stay=bool(data.get("stay")),
         idle=number(IDLE, os.environ),
-        retention=_retention(os.environ),
-        forward_to=_forward_to(os.environ),
+        retention=retention(os.environ),
+        forward_to=forward_to(os.environ),
+        collector_url=data.get("collector_url"),
     )
-    server: _Server | None = None
+    running: Server | None = None
     ending = asyncio.Event()
 
     def end() -> None:
         ending.set()
-        if server is not None:
-            server.should_exit = True
+        if running is not None:
+            running.should_exit = True
 
     loop = asyncio.get_running_loop()
-    for sign in (signal.SIGTERM, signal.SIGINT):
+    for sign in END_SIGNALS:
         loop.add_signal_handler(sign, end)
 
     line = await GuardLine.open(int(data["control"]), on_event=lambda message: engine.on_guard(message))
@@ -81,39 +63,13 @@ async def serve(data: dict[str, Any]) -> None:
 
     listening = asyncio.create_task(listen_to_guard(), name="line to the guard")
     await engine.start()
-    config = uvicorn.Config(
-        engine.app,
-        loop="none",
-        http="httptools",
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        backlog=_BACKLOG,
-        timeout_keep_alive=_KEEP_ALIVE,
-        timeout_graceful_shutdown=_GRACE,
-    )
-    server = _Server(config)
+    running = server(engine.app)
     if not ending.is_set():
-        await server.serve(sockets=[socket.socket(fileno=int(data["listener"]))])
+        await running.serve(sockets=[socket.socket(fileno=int(data["listener"]))])
     listening.cancel()
     await asyncio.gather(listening, return_exceptions=True)
     await engine.aclose()
     await line.close()
-
-
-def _retention(environ: Mapping[str, str]) -> Retention:
-    days, size = number(TRACE_DAYS, environ), number(TRACE_SIZE, environ)
-    return Retention(age=days * 86_400 or None, size=int(size * (1 << 20)) or None)
-
-
-def _forward_to(environ: Mapping[str, str]) -> tuple[Endpoint, ...]:
-    try:
-        return tuple(endpoints(environ))
-    except UserError as error:
-        log.error("spans are not sent on: %s", error.message)
-        return ()
 
 
 def main() -> None:

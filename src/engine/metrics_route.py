@@ -11,8 +11,8 @@ from starlette.routing import Route
 
 from teamwright.engine.auth import Gate
 from teamwright.engine.spans import Spans
-
-Gauge = tuple[str, str, Mapping[str, str], float]
+from teamwright.errors import TeamwrightError
+from teamwright.tracing.metrics import Gauge, gauges_text
 
 
 def routes(spans: Spans, gate: Gate, views: Callable[[], list[Mapping[str, Any]]]) -> list[Route]:
@@ -20,10 +20,17 @@ def routes(spans: Spans, gate: Gate, views: Callable[[], list[Mapping[str, Any]]
 
     async def metrics(request: Request) -> Response:
         gate.operator(request)
-        text = spans.metrics.text([*_jobs(views()), *_spans(spans)])
+        text = await _of_spans(spans) + gauges_text(_jobs(views()))
         return PlainTextResponse(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
     return [Route("/metrics", metrics, methods=["GET"])]
+
+
+async def _of_spans(spans: Spans) -> str:
+    try:
+        return await spans.keeper.metrics()
+    except TeamwrightError as error:  # a collector that is being started again
+        return f"# {error.message}\n"
 
 
 def _jobs(views: list[Mapping[str, Any]]) -> Iterator[Gauge]:
@@ -35,13 +42,3 @@ def _jobs(views: list[Mapping[str, Any]]) -> Iterator[Gauge]:
         for agent in view["agents"]:
             who = {"job": view["job"], "agent": agent["id"]}
             yield "teamwright_agent_restarts", "Restarts since the job was started.", who, agent["restarts"] or 0
-
-
-def _spans(spans: Spans) -> Iterator[Gauge]:
-    yield "teamwright_spans_waiting_bytes", "Taken in and not yet committed.", {}, spans.store.waiting
-    for line in spans.forwarding.lines:
-        waiting = line.spool.size - line.spool.acked
-        yield "teamwright_forward_waiting_bytes", "Not yet sent on.", {"endpoint": line.endpoint.key}, waiting
-    for line in spans.forwarding.lines:
-        dropped = line.dropped + spans.forwarding.dropped
-        yield "teamwright_forward_dropped_spans", "Never sent on.", {"endpoint": line.endpoint.key}, dropped

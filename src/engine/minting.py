@@ -18,6 +18,7 @@ class Mint:
         self._issuer = issuer
         self._clock = clock
         self._kept: dict[tuple[str, str, str], tuple[str, float]] = {}
+        self._own = ("", 0.0)
 
     def agent(self, plan: Plan, agent: AgentPlan) -> dict[str, str]:
         """The tokens of one agent by audience: `engine`, and `job/agent` of each callee.
@@ -50,6 +51,15 @@ class Mint:
     def forget(self, caller: str, job: str, agent: str) -> None:
         """The agent has refused the kept token: a halt may have come and gone since."""
         self._kept.pop((caller, job, agent), None)
+
+    def operator(self) -> str:
+        """What the engine shows the collector process."""
+        now = self._clock()
+        token, good_until = self._own
+        if now >= good_until:
+            token = self._issuer.mint("engine", ENGINE_AUDIENCE, role="operator")
+            self._own = (token, now + TOKEN_LIFE / 2)
+        return token
 
     def engine(self, job: str, agent: str) -> str:
         """What the engine itself shows an agent, to look after tasks of any caller."""

@@ -1,23 +1,26 @@
-"""The engine's part of tracing: the store, its own spool and tracers, the spools of processes that have ended."""
+"""The engine's part of tracing: its own spool and tracers, and the spools of processes that have ended."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import secrets
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 
+import httpx
+from starlette.routing import Route
+
+from teamwright.engine.keeper import NO_LIMIT, Keeper, LocalKeeper
+from teamwright.engine.keeper_client import RemoteKeeper, relay
 from teamwright.engine.records import JobRecord
+from teamwright.errors import TeamwrightError
 from teamwright.home import Home
+from teamwright.tracing import collector
 from teamwright.tracing.content import Content
 from teamwright.tracing.endpoints import Endpoint
-from teamwright.tracing.exporter import LocalShipper
-from teamwright.tracing.forward import Forwarding
-from teamwright.tracing.metrics import Metrics
+from teamwright.tracing.exporter import Exporter, LocalShipper, Shipper
 from teamwright.tracing.retention import Retention
 from teamwright.tracing.spool import Spool, SpoolName, spools
-from teamwright.tracing.store import SpanStore
-from teamwright.tracing.trace_file import TraceFiles
 from teamwright.tracing.tracer import Tracer
 
 log = logging.getLogger("teamwright.engine")
@@ -25,39 +28,62 @@ log = logging.getLogger("teamwright.engine")
 SERVICE = "engine"
 #: Seconds that the last spans may take to the store when the engine ends; what is left stays in the spool.
 _LAST_SPANS = 2.0
-#: Seconds between two looks for traces to delete; the first comes after one of them too.
-_RETENTION_PAUSE = 600.0
-_NO_LIMIT = Retention()
+#: Seconds until a burial that failed is tried again.
+_AGAIN = 5.0
 
 
 class Spans:
-    """Everything about spans that the engine owns. Build it in the engine's loop, then `start()`."""
+    """Everything about spans that the engine owns. Build it in the engine's loop, then `start()`.
 
-    def __init__(self, home: Home, retention: Retention = _NO_LIMIT, forward_to: Iterable[Endpoint] = ()) -> None:
+    With the url of a `collector` process that one keeps them, and `token` is what it is shown; else this process does.
+    """
+
+    def __init__(
+        self,
+        home: Home,
+        retention: Retention = NO_LIMIT,
+        forward_to: Iterable[Endpoint] = (),
+        *,
+        collector_url: str | None = None,
+        token: Callable[[], str] = lambda: "",
+    ) -> None:
         self._home = home
         self.incarnation = secrets.token_hex(4)
-        self.store = SpanStore(home.spans_db)
         self._spool = Spool.create(home.spool_dir, "", SERVICE, self.incarnation)
-        self._shipper = LocalShipper(self._spool, self.store)
-        self.forwarding = Forwarding(forward_to, home.path / "forward")
-        self.store.listen_to_spans(self.forwarding.take)
-        self.metrics = Metrics()
-        self.store.listen_to_spans(self.metrics.take)
-        self._files = TraceFiles(self.store, home.trace_file)
+        self._local: LocalKeeper | None = None
+        self._client: httpx.AsyncClient | None = None
+        self._collector_url = collector_url
+        self.keeper: Keeper
+        self._shipper: Shipper
+        if collector_url is None:
+            self.keeper = self._local = LocalKeeper(home, retention, forward_to)
+            self._shipper = LocalShipper(self._spool, self._local.store)
+        else:
+            self._client = httpx.AsyncClient(trust_env=False, verify=False)
+            self.keeper = RemoteKeeper(collector_url, token, self._client)
+            self._shipper = Exporter(self._spool, collector_url, token, self._client, delay=0.05)
         self._tracers: dict[tuple[Content, bool], Tracer] = {}
         self._burials: asyncio.Queue[tuple[SpoolName, str]] = asyncio.Queue()
         self._tasks: list[asyncio.Task[None]] = []
-        self._retention = retention
+
+    @property
+    def local(self) -> LocalKeeper:
+        """The keeper in this process, where there is one."""
+        assert self._local is not None
+        return self._local
+
+    def routes(self, writer: collector.Authorize) -> list[Route]:
+        """Where spans come in; `writer` says whose a request may bring."""
+        if self._collector_url is not None and self._client is not None:
+            return relay(self._collector_url, self._client)
+        return collector.routes(self.local.store, writer)
 
     def start(self) -> None:
-        """Begin to ship, bury and write trace files."""
+        """Begin to ship and to bury, and what else there is to keep."""
         self._shipper.start()
-        self._files.start()
-        self.forwarding.start()
-        self._tasks = [
-            asyncio.create_task(self._bury(), name="burials"),
-            asyncio.create_task(self._expire(), name="retention"),
-        ]
+        if self._local is not None:
+            self._local.start()
+        self._tasks = [asyncio.create_task(self._bury(), name="burials")]
 
     async def aclose(self) -> None:
         """Ship what is there and close the store; what doesn't get there in time waits in the spools."""
@@ -65,10 +91,11 @@ class Spans:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._shipper.aclose(_LAST_SPANS)
-        await self._files.aclose()
-        await self.forwarding.aclose(_LAST_SPANS)
         self._spool.close(remove=True)
-        self.store.close()
+        if self._local is not None:
+            await self._local.aclose()
+        if self._client is not None:
+            await self._client.aclose()
 
     def tracer(self, job: JobRecord) -> Tracer:
         """What the engine's own spans of a job are made with."""
@@ -86,12 +113,13 @@ class Spans:
         self._burials.put_nowait((SpoolName(job, agent, incarnation), reason))
 
     async def drain(self) -> int:
-        """Take in everything that lies in any spool now; how many records that were."""
+        """Take in everything that lies in any spool now; how many records that were, 0 when that can't be done now."""
         await self._shipper.flush()
-        drained = await asyncio.to_thread(
-            self.store.drain, self._home.spool_dir, which=lambda name: not self._own(name)
-        )
-        return drained.records
+        try:
+            return await self.keeper.drain(self._name)
+        except (TeamwrightError, OSError) as error:
+            log.warning("the spools could not be taken in: %s", error)
+            return 0
 
     def lying_about(self) -> list[SpoolName]:
         """The spools that are there now, our own left out."""
@@ -107,21 +135,22 @@ class Spans:
             if name in living:
                 continue
             if self._engine(name):
-                await asyncio.to_thread(self._empty, name)
+                await self.keeper.empty(name)
             else:
                 self.died(name.namespace, name.service, name.incarnation, "process_lost")
 
     async def close_former(self) -> None:
         """Close what former engines have left open."""
-        for name in await asyncio.to_thread(self.store.open_processes):
+        for name in await self.keeper.open_processes():
             if self._engine(name) and not self._own(name):
-                await asyncio.wrap_future(self.store.close_open(name))
+                await self.keeper.close_open(name)
 
-    def _empty(self, name: SpoolName) -> None:
-        self.store.drain(self._home.spool_dir, which=lambda other: other == name, remove=True)
+    @property
+    def _name(self) -> SpoolName:
+        return SpoolName("", SERVICE, self.incarnation)
 
     def _own(self, name: SpoolName) -> bool:
-        return self._engine(name) and name.incarnation == self.incarnation
+        return name == self._name
 
     @staticmethod
     def _engine(name: SpoolName) -> bool:
@@ -130,24 +159,13 @@ class Spans:
     async def _bury(self) -> None:
         while True:
             name, reason = await self._burials.get()
-            try:
-                await asyncio.to_thread(self.store.bury, self._home.spool_dir, name, reason)
-            except Exception:
-                log.exception("the spool of %s could not be taken in", name.text)
-
-    async def _expire(self) -> None:
-        while True:
-            await asyncio.sleep(_RETENTION_PAUSE)
-            try:
-                await asyncio.to_thread(self.expire)
-            except Exception:
-                log.exception("old traces could not be deleted")
-
-    def expire(self) -> int:
-        """Delete the traces that are to be kept no longer, and their files; how many. Blocks."""
-        gone = self.store.expire(self._retention)
-        for job, trace in gone:
-            self._home.trace_file(job or "unknown", trace).unlink(missing_ok=True)
-        if gone:
-            log.info("%d old traces deleted", len(gone))
-        return len(gone)
+            while True:
+                try:
+                    await self.keeper.bury(name, reason)
+                    break
+                except (TeamwrightError, OSError) as error:
+                    log.warning("the spool of %s could not be taken in yet: %s", name.text, error)
+                except Exception:
+                    log.exception("the spool of %s could not be taken in", name.text)
+                    break
+                await asyncio.sleep(_AGAIN)

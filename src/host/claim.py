@@ -77,6 +77,13 @@ class Claim:
         self.url = f"http://127.0.0.1:{self.port}"
         return listener
 
+    def bind_any(self) -> socket.socket:
+        """A listener on any port of the loopback, for the collector."""
+        listener = _listen(0)
+        if listener is None:
+            raise Refusal(PORT_TAKEN, "no port is free for the collector")
+        return listener
+
     def bind_socket(self) -> socket.socket:
         """The host's listener, `<run_dir>/host.sock`."""
         path = self.run_dir / "host.sock"

@@ -1,4 +1,4 @@
-"""The guard: the tiny parent of engine and host. It restarts them, and leaves no orphan.
+"""The guard: the tiny parent of engine, host and perhaps a collector. It restarts them, and leaves no orphan.
 
 Run by file path, without site-packages: `python -I -S guard.py ORDER`. ORDER is JSON:
 
@@ -6,22 +6,26 @@ Run by file path, without site-packages: `python -I -S guard.py ORDER`. ORDER is
     python                    what engine and host are run with
     port                      the engine's: a number, 0 = any, null = 8500 or the next free one
     stay, host                `deploy engine start`; start the host at once
+    collector                 true: spans are taken in by a process of their own
     version, fingerprint      of the code, for engine.json
     env                       the allow-listed environment of everything below; else the guard's own
     lifeline                  number of an inherited socket to whoever started us
     lock_wait                 seconds to wait for a guard that is just leaving (5)
-    entry                     stand-ins for tests: engine, host: [arguments to python]; more in `main.py`
+    entry                     for tests. Stand-ins: engine, host, collector: [arguments to python]; more in `main.py`.
+                              deaths: so many of the engine within a minute are too many (5)
 
 Lifeline: we write one line, {"ok": true, "url", "port", "guard"} once requests can be sent (they wait in the backlog
 until the engine takes them) or {"error", "exit"}. "ok" from the other side is a normal end; the end of file without it
 means that our starter died or was interrupted, and the engine is told: {"event": "client_gone"}.
 
-Engine and host get one argument: JSON with the order's keys (not env, lifeline) and url, port, on_demand, guard (pid),
-umask (the starter's), and the numbers of the descriptors handed over: `listener` (their listening socket) and
-`control` (a socket to the guard: lines of JSON, both ways).
+Each gets one argument: JSON with the order's keys (not env, lifeline) and url, port, on_demand, guard (pid),
+umask (the starter's), collector_url (null: the engine takes in spans itself), and the numbers of the descriptors handed
+over: `listener` (its listening socket) and `control` (a socket to the guard: lines of JSON, both ways).
     engine → guard: {"op": "host"}, {"op": "leave"}, {"op": "restart", "version", "fingerprint"}
     guard → engine: {"event": "host_started", "pid"}, {"event": "host_exit", "pid", "code", "signal", "planned"},
-                    {"event": "client_gone"}
+                    {"event": "collector_started", "pid"}, {"event": "collector_exit", …}, {"event": "client_gone"}
+They are ended in the order host, engine, collector. A collector that dies is always started again: nothing but traces
+waits for it.
 Exit codes: 0, 10 the home can't be used, 11 another guard has it, 12 the port is taken, 13 the engine kept dying.
 """
 
@@ -52,8 +56,8 @@ from teamwright.host.ward import Ward, open_log, say
 
 #: So many deaths of the engine within a minute are too many.
 _DEATHS = 5
-#: Seconds that host (it ends its agents first) and engine have to leave before they are killed.
-_HOST_LEAVES, _ENGINE_LEAVES = 20.0, 10.0
+#: Seconds that host (it ends its agents first), engine and collector have to leave before they are killed.
+_HOST_LEAVES, _ENGINE_LEAVES, _COLLECTOR_LEAVES = 20.0, 10.0, 10.0
 
 
 class Guard:
@@ -62,6 +66,7 @@ class Guard:
     def __init__(self, order: dict[str, Any]) -> None:
         self.order = order
         self.home = Path(order["home"])
+        self.collector: Ward | None = None
         self.claim = Claim(self.home, order["home_id"], Path(order["run_dir"]))
         self.selector = selectors.DefaultSelector()
         self.records = Records(self.home, "guard")
@@ -97,7 +102,15 @@ class Guard:
         host = [self.order["python"], *(entry.get("host") or ["-I", "-m", "teamwright.host.main"])]
         self.engine = Ward("engine", engine, self.claim.bind_port(self.order.get("port")), self.home / "engine.log")
         self.host = Ward("host", host, self.claim.bind_socket(), self.home / "host.log")
-        self.order.update(url=self.claim.url, port=self.claim.port, guard=os.getpid())
+        self.wards = [self.host, self.engine]
+        url = None
+        if self.order.get("collector"):
+            listener = self.claim.bind_any()
+            url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            command = [self.order["python"], *(entry.get("collector") or ["-I", "-m", "teamwright.engine.collecting"])]
+            self.collector = Ward("collector", command, listener, self.home / "collector.log")
+            self.wards.append(self.collector)
+        self.order.update(url=self.claim.url, port=self.claim.port, guard=os.getpid(), collector_url=url)
         self._publish()
 
     def _publish(self) -> None:
@@ -117,10 +130,12 @@ class Guard:
         if self.order.get("host"):
             self.host.start_at = now
         self.engine.start_at = now
+        if self.collector is not None:
+            self.collector.start_at = now
         try:
             while True:
                 self._tend()
-                if self.leaving and self.host.pid is None and self.engine.pid is None:
+                if self.leaving and all(ward.pid is None for ward in self.wards):
                     return self.exit_code
                 for key, _ in self.selector.select(self._pause()):
                     key.data()
@@ -141,7 +156,7 @@ class Guard:
             self.log(f"got signal {self._signals.pop(0)}")
             self._leave(hurry=self.leaving)
         self._reap()
-        for ward in (self.host, self.engine):
+        for ward in self.wards:
             now = time.monotonic()
             if ward.start_at is not None and now >= ward.start_at:
                 self._start(ward)
@@ -151,7 +166,7 @@ class Guard:
                 ward.signal(signal.SIGKILL)
 
     def _pause(self) -> float | None:
-        due = [at for ward in (self.host, self.engine) for at in (ward.start_at, ward.kill_at) if at is not None]
+        due = [at for ward in self.wards for at in (ward.start_at, ward.kill_at) if at is not None]
         return max(0.0, min(due) - time.monotonic()) if due else None
 
     def _start(self, ward: Ward) -> None:
@@ -166,8 +181,9 @@ class Guard:
         assert ward.control is not None
         self.selector.register(ward.control, selectors.EVENT_READ, lambda: self._hear(ward))
         self._record()
-        if self.host.pid is not None:
-            self.engine.tell({"event": "host_started", "pid": self.host.pid})
+        for other in self.wards:
+            if other is not self.engine and other.pid is not None and ward in (other, self.engine):
+                self.engine.tell({"event": f"{other.name}_started", "pid": other.pid})
         if ward is self.engine and self._client_gone:
             self.engine.tell({"event": "client_gone"})
 
@@ -181,7 +197,7 @@ class Guard:
             if pid == 0:
                 break
             reaped = True
-            for ward in (self.host, self.engine):
+            for ward in self.wards:
                 if ward.pid == pid:
                     ward.ended()
                     self._hang_up(ward)
@@ -196,20 +212,25 @@ class Guard:
         planned = self.leaving or ward.replacing or (ward is self.host and code == 0)
         if ward is self.host:
             Records(self.home, "host").remove()
+        if ward is not self.engine:
             exited, number = (None, -code) if code is not None and code < 0 else (code, None)
-            told = {"event": "host_exit", "pid": pid, "code": exited, "signal": number, "planned": planned}
+            told = {"event": f"{ward.name}_exit", "pid": pid, "code": exited, "signal": number, "planned": planned}
             self.engine.tell(told)
         if self.leaving:
-            self.engine.terminate(_ENGINE_LEAVES)
+            self._end_next()
         elif ward.replacing:
             ward.replacing = False
             ward.start_at = time.monotonic()
+            if ward is self.engine and self.collector is not None and self.collector.pid is not None:
+                # After the old engine's last spans: the new engine comes with a collector of the same code.
+                self.collector.replacing = True
+                self.collector.terminate(_COLLECTOR_LEAVES)
         elif planned:
             self.log(f"{ward.name} (pid {pid}) left")
         else:
             deaths = ward.died()
             self.log(f"{ward.name} (pid {pid}) ended with {code}, death {deaths} of the last minute")
-            if ward is self.engine and deaths >= _DEATHS:
+            if ward is self.engine and deaths >= (self.order.get("entry") or {}).get("deaths", _DEATHS):
                 self.log(f"the engine died {deaths} times within a minute: stopping everything; see engine.log")
                 self.exit_code = GAVE_UP
                 self._leave()
@@ -217,28 +238,34 @@ class Guard:
                 ward.start_again()
 
     def _leave(self, *, hurry: bool = False) -> None:
-        """Stop everything in order: the host (which ends the agents), then the engine, then we go."""
-        self.host.start_at = self.engine.start_at = None
+        """Stop everything in order: the host (which ends the agents), the engine, the collector, then we go."""
+        for ward in self.wards:
+            ward.start_at = None
         self.leaving = True
         self.claim.hide()
         self.engine.listener.close()
-        if self.host.pid is not None:
-            self.host.terminate(0.0 if hurry else _HOST_LEAVES)
-        else:
-            self.engine.terminate(0.0 if hurry else _ENGINE_LEAVES)
+        self._end_next(hurry=hurry)
+
+    def _end_next(self, *, hurry: bool = False) -> None:
+        times = {"host": _HOST_LEAVES, "engine": _ENGINE_LEAVES, "collector": _COLLECTOR_LEAVES}
+        for ward in self.wards:
+            if ward.pid is not None:
+                if hurry or ward.kill_at is None:
+                    ward.terminate(0.0 if hurry else times[ward.name])
+                return
 
     def _kill_orphans(self) -> None:
         """No descendant of ours but engine and host, and what they have themselves, may live."""
-        keep = [ward.pid for ward in (self.host, self.engine) if ward.pid is not None]
+        keep = [ward.pid for ward in self.wards if ward.pid is not None]
         if stubborn := kill_below(keep):
             self.log(f"could not kill {[process.pid for process in stubborn]}")
 
     def _record(self) -> None:
-        pids = [os.getpid(), *(ward.pid for ward in (self.host, self.engine) if ward.pid is not None)]
+        pids = [os.getpid(), *(ward.pid for ward in self.wards if ward.pid is not None)]
         self.records.write(process.key for process in map(proc.read, pids) if process)
 
     def _clear(self) -> None:
-        for ward in (self.host, self.engine):
+        for ward in self.wards:
             ward.signal(signal.SIGKILL)
             ward.ended()
         self._kill_orphans()

@@ -18,11 +18,12 @@ Mint = Callable[[Plan, AgentPlan], Mapping[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What every agent of an engine is told about it."""
+    """What every agent of an engine is told about it. `spans_url` is where spans go: engine or collector."""
 
     home: Home
     engine_url: str
     public_key: str
+    spans_url: str
 
 
 def agent_url(port: int) -> str:
@@ -77,6 +78,7 @@ def _order(
         kind=agent.kind,
         url=agent_url(ports[f"{plan.job}/{agent.id}"]),
         engine_url=site.engine_url,
+        spans_url=site.spans_url,
         public_key=site.public_key,
         epoch_file=str(home.epoch_file),
         spool_dir=str(home.spool_dir),

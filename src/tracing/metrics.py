@@ -14,6 +14,8 @@ from teamwright.tracing import vocabulary as v
 from teamwright.tracing.rows import ERROR, Row
 
 Labels = tuple[tuple[str, str], ...]
+#: Name, help, labels, value of this moment.
+Gauge = tuple[str, str, Mapping[str, str], float]
 
 #: What the GenAI conventions advise: seconds, and tokens.
 SECONDS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
@@ -72,17 +74,11 @@ class Metrics:
                 if row.state and (row.op in _COUNTED or row.status == ERROR):
                     self._row(row)
 
-    def text(self, gauges: Iterable[tuple[str, str, Mapping[str, str], float]] = ()) -> str:
-        """The page; `gauges` are (name, help, labels, value) of this moment."""
+    def text(self, gauges: Iterable[Gauge] = ()) -> str:
+        """The page; `gauges` stand at its end."""
         with self._lock:
             lines = list(self._lines())
-        told: set[str] = set()
-        for name, help_, labels, value in gauges:
-            if name not in told:
-                told.add(name)
-                lines += [f"# HELP {name} {help_}", f"# TYPE {name} gauge"]
-            lines.append(f"{name}{_labels(tuple(labels.items()))} {value:g}")
-        return "\n".join(lines) + "\n"
+        return "\n".join(lines) + "\n" + gauges_text(gauges)
 
     def _row(self, row: Row) -> None:
         who: Labels = (("job", row.job), ("agent", row.agent))
@@ -143,6 +139,18 @@ class Metrics:
             for (observed, labels), found in self._histograms.items():
                 if observed == name:
                     yield from _histogram(name, labels, found)
+
+
+def gauges_text(gauges: Iterable[Gauge]) -> str:
+    """The part of a page that holds gauges; those of one name must follow one another."""
+    lines: list[str] = []
+    told: set[str] = set()
+    for name, help_, labels, value in gauges:
+        if name not in told:
+            told.add(name)
+            lines += [f"# HELP {name} {help_}", f"# TYPE {name} gauge"]
+        lines.append(f"{name}{_labels(tuple(labels.items()))} {value:g}")
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _histogram(name: str, labels: Labels, found: Histogram) -> Iterator[str]:

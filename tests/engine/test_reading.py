@@ -15,7 +15,7 @@ async def test_jaeger_and_metrics(inside: InProcess) -> None:
     tracer = Tracer("lead", "team", "1", spans, strict=True)
     with tracer.query("team", text="x") as root, tracer.tool_call(name="t"):
         pass
-    await asyncio.wrap_future(inside.engine.spans.store.ingest(spans.body))
+    await asyncio.wrap_future(inside.engine.spans.local.store.ingest(spans.body))
     for path in ("/api/services", "/api/traces", "/metrics"):
         assert (await inside.http.get(path)).status_code == 401
     assert (await inside.http.get("/api/services", headers=inside.operator)).json()["data"] == ["engine", "lead"]

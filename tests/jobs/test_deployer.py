@@ -49,7 +49,7 @@ class Line:
 
 def deployment(which: Plan, line: Line, home: Home) -> Deployment:
     ports = {f"team/{agent.id}": 9000 + number for number, agent in enumerate(which.agents)}
-    orders = launch_orders(which, ports, {}, Site(home, "http://e", "key"), lambda plan, agent: {})
+    orders = launch_orders(which, ports, {}, Site(home, "http://e", "key", "http://e"), lambda plan, agent: {})
     return Deployment(which, orders, line)
 
 

@@ -71,7 +71,7 @@ def _print(call: Call, found: dict[str, Any]) -> None:
     if call.json:
         call.emit(found)
         return
-    click.echo(f"engine  {found['url']}  version {found['version']}, up {found['uptime_s']:.0f} s")
-    click.echo(f"home    {found['home']}")
+    click.echo(f"engine    {found['url']}  version {found['version']}, up {found['uptime_s']:.0f} s")
+    click.echo(f"home      {found['home']}")
     for name, pid in found["processes"].items():
-        click.echo(f"{name:<8}{pid or '-'}")
+        click.echo(f"{name:<10}{pid or '-'}")

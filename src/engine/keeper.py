@@ -1,0 +1,142 @@
+"""Everything that is done with stored spans: the store, trace files, retention, forwarding, metrics.
+
+One per home writes spans.db: in the engine, or in a collector process that the engine asks over HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+from teamwright.errors import UserError
+from teamwright.home import Home
+from teamwright.settings import TRACE_DAYS, TRACE_SIZE, number
+from teamwright.tracing.endpoints import Endpoint, endpoints
+from teamwright.tracing.forward import Forwarding
+from teamwright.tracing.metrics import Gauge, Metrics
+from teamwright.tracing.retention import Retention
+from teamwright.tracing.spool import SpoolName
+from teamwright.tracing.store import SpanStore
+from teamwright.tracing.trace_file import TraceFiles
+
+log = logging.getLogger("teamwright.spans")
+
+#: Seconds that what is sent on may take when the process ends; what is left stays in the spools.
+_LAST_SPANS = 2.0
+#: Seconds between two looks for traces to delete; the first comes after one of them too.
+_RETENTION_PAUSE = 600.0
+NO_LIMIT = Retention()
+
+
+def retention(environ: Mapping[str, str]) -> Retention:
+    """How long traces are kept. Raises UserError."""
+    days, size = number(TRACE_DAYS, environ), number(TRACE_SIZE, environ)
+    return Retention(age=days * 86_400 or None, size=int(size * (1 << 20)) or None)
+
+
+def forward_to(environ: Mapping[str, str]) -> tuple[Endpoint, ...]:
+    """Where spans are sent on to; nowhere, and the log says so, when that isn't plain."""
+    try:
+        return tuple(endpoints(environ))
+    except UserError as error:
+        log.error("spans are not sent on: %s", error.message)
+        return ()
+
+
+class Keeper(Protocol):
+    """What the engine asks of whoever keeps the spans. Each call may raise TeamwrightError or OSError."""
+
+    async def drain(self, but: SpoolName) -> int:
+        """Take in what lies in all spools, `but` that one; how many records that were."""
+
+    async def bury(self, name: SpoolName, reason: str) -> None:
+        """A process has ended: take in its spool, delete it, close its open spans."""
+
+    async def empty(self, name: SpoolName) -> None:
+        """Take in the spool of a process that has ended and delete it; its open spans stay open."""
+
+    async def close_open(self, name: SpoolName) -> None:
+        """Close the open spans of a process that has ended."""
+
+    async def open_processes(self) -> list[SpoolName]:
+        """The processes that have open spans."""
+
+    async def metrics(self) -> str:
+        """What the spans say, as Prometheus text."""
+
+
+class LocalKeeper:
+    """The keeper itself. Build it in its loop, then `start()`."""
+
+    def __init__(self, home: Home, retention: Retention = NO_LIMIT, forward_to: Iterable[Endpoint] = ()) -> None:
+        self._home = home
+        self._retention = retention
+        self.store = SpanStore(home.spans_db)
+        self.forwarding = Forwarding(forward_to, home.path / "forward")
+        self.store.listen_to_spans(self.forwarding.take)
+        self._metrics = Metrics()
+        self.store.listen_to_spans(self._metrics.take)
+        self._files = TraceFiles(self.store, home.trace_file)
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to write trace files, send on and expire."""
+        self._files.start()
+        self.forwarding.start()
+        self._task = asyncio.create_task(self._expire(), name="retention")
+
+    async def aclose(self) -> None:
+        """Write what is due, and close the store."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self._files.aclose()
+        await self.forwarding.aclose(_LAST_SPANS)
+        self.store.close()
+
+    async def drain(self, but: SpoolName) -> int:
+        drained = await asyncio.to_thread(self.store.drain, self._home.spool_dir, which=lambda name: name != but)
+        return drained.records
+
+    async def bury(self, name: SpoolName, reason: str) -> None:
+        await asyncio.to_thread(self.store.bury, self._home.spool_dir, name, reason)
+
+    async def empty(self, name: SpoolName) -> None:
+        await asyncio.to_thread(self.store.drain, self._home.spool_dir, which=lambda other: other == name, remove=True)
+
+    async def close_open(self, name: SpoolName) -> None:
+        await asyncio.wrap_future(self.store.close_open(name))
+
+    async def open_processes(self) -> list[SpoolName]:
+        return await asyncio.to_thread(self.store.open_processes)
+
+    async def metrics(self) -> str:
+        return self._metrics.text(self._gauges())
+
+    def _gauges(self) -> Iterable[Gauge]:
+        yield "teamwright_spans_waiting_bytes", "Taken in and not yet committed.", {}, self.store.waiting
+        for line in self.forwarding.lines:
+            waiting = line.spool.size - line.spool.acked
+            yield "teamwright_forward_waiting_bytes", "Not yet sent on.", {"endpoint": line.endpoint.key}, waiting
+        for line in self.forwarding.lines:
+            dropped = line.dropped + self.forwarding.dropped
+            yield "teamwright_forward_dropped_spans", "Never sent on.", {"endpoint": line.endpoint.key}, dropped
+
+    async def _expire(self) -> None:
+        while True:
+            await asyncio.sleep(_RETENTION_PAUSE)
+            try:
+                await asyncio.to_thread(self.expire)
+            except Exception:
+                log.exception("old traces could not be deleted")
+
+    def expire(self) -> int:
+        """Delete the traces that are to be kept no longer, and their files; how many. Blocks."""
+        gone = self.store.expire(self._retention)
+        for job, trace in gone:
+            self._home.trace_file(job or "unknown", trace).unlink(missing_ok=True)
+        if gone:
+            log.info("%d old traces deleted", len(gone))
+        return len(gone)
