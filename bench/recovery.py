@@ -8,21 +8,18 @@ that crosses two agents is answered.
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench.startup import Home, job_file
+from bench.figures import options, where
+from bench.home import Home, job_file
 from teamwright.client.client import Client
-from teamwright.client.launch import connect
 from teamwright.errors import TeamwrightError
-from teamwright.home import Home as State
 
 
 def victims(client: Client) -> dict[str, int]:
@@ -34,7 +31,7 @@ def victims(client: Client) -> dict[str, int]:
 def recovered(home: Home, name: str, pid: int) -> bool:
     """Whether `name` runs under another pid than `pid`, all agents are healthy and a query is answered."""
     try:
-        with connect(State(home.path / "logs"), start=False, environ=home.environment) as client:
+        with home.client() as client:
             job = client.job("team")
             well = all(agent["status"] == "healthy" for agent in job["agents"])
             return well and victims(client)[name] != pid and client.query("team", "hello spoke-1").status == "ok"
@@ -57,7 +54,7 @@ def killed(name: str) -> float:
         home = Home(Path(folder))
         try:
             home.deploy("start", str(job_file(home.path, "team", 4)))
-            with connect(State(home.path / "logs"), start=False, environ=home.environment) as client:
+            with home.client() as client:
                 pid = victims(client)[name]
             os.kill(pid, signal.SIGKILL)
             return seconds(lambda: recovered(home, name, pid))
@@ -66,10 +63,8 @@ def killed(name: str) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    rounds = parser.parse_args().rounds
-    print(f"{os.cpu_count()} cores, Python {sys.version.split()[0]}, load {os.getloadavg()[0]:.1f}, {rounds} rounds")
+    rounds = options(__doc__, 5).parse_args().rounds
+    print(where(rounds))
     print(f"{'killed':10} {'min s':>7} {'median':>7} {'max':>7}")
     for name in ("agent", "host", "engine"):
         times = [killed(name) for _ in range(rounds)]

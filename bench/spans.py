@@ -1,6 +1,6 @@
 """What tracing costs: a span in the agent, a span in the store, reading a large store.
 
-    uv run python bench/spans.py [--spans 20000] [--stored 200000]
+    uv run python -m bench.spans [--spans 20000] [--stored 200000]
 
 CPU microseconds are of the process that does the work; rates are by the wall clock, the best of three.
 """

@@ -1,6 +1,6 @@
 """How long from key press to table: cold, warm, and the commands one types all day.
 
-    uv run python bench/startup.py [--rounds 5]
+    uv run python -m bench.startup [--rounds 5]
 
 Walls are of the whole command as a user types it (the installed script, without `uv run`).
 CPU is what CLI, guard, engine, host, zygote and agents used together; PSS is theirs at rest.
@@ -8,77 +8,12 @@ CPU is what CLI, guard, engine, host, zygote and agents used together; PSS is th
 
 from __future__ import annotations
 
-import argparse
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
-from dataclasses import dataclass, field
 from pathlib import Path
 
-import psutil
-import yaml
-
-DEPLOY = Path(sys.executable).with_name("deploy")
-
-
-@dataclass
-class Home:
-    """A home of its own with a clean environment; `deploy()` is the real command."""
-
-    path: Path
-    walls: dict[str, list[float]] = field(default_factory=dict)
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return {
-            "PATH": os.environ["PATH"],
-            "HOME": str(self.path),
-            "LANG": "C.UTF-8",
-            "TEAMWRIGHT_HOME": str(self.path / "logs"),
-            "TEAMWRIGHT_PORT": "0",
-        }
-
-    def deploy(self, *args: str) -> tuple[float, float]:
-        """Run one command; seconds of wall and of its own CPU."""
-        before = os.times()
-        started = time.perf_counter()
-        subprocess.run([DEPLOY, *args], env=self.environment, cwd=self.path, check=True, stdout=subprocess.DEVNULL)
-        wall = time.perf_counter() - started
-        after = os.times()
-        return wall, after.children_user + after.children_system - before.children_user - before.children_system
-
-    def processes(self) -> list[psutil.Process]:
-        """Every process of this home: those that carry its path in their environment, and their children."""
-        mine = []
-        for process in psutil.process_iter():
-            try:
-                if process.environ().get("TEAMWRIGHT_HOME") == self.environment["TEAMWRIGHT_HOME"]:
-                    mine.append(process)
-            except psutil.Error:
-                continue
-        return mine
-
-    def cpu(self) -> float:
-        return sum(process.cpu_times().user + process.cpu_times().system for process in self.processes())
-
-    def pss(self) -> float:
-        return sum(process.memory_full_info().pss for process in self.processes()) / 2**20
-
-
-def job_file(folder: Path, name: str, agents: int) -> Path:
-    """A hub with `agents - 1` spokes, all offline."""
-    spokes = [f"spoke-{number}" for number in range(1, agents)]
-    job = {
-        "job": {"name": name},
-        "agents": [{"id": agent, "backend": "offline", "prompt": "You answer briefly."} for agent in ["hub", *spokes]],
-        "topology": {"type": "hub-spoke", "hub": "hub", "spokes": spokes},
-    }
-    path = folder / f"{name}.yaml"
-    path.write_text(yaml.safe_dump(job))
-    return path
+from bench.figures import options, where
+from bench.home import Home, job_file
 
 
 def cold(rounds: int) -> tuple[list[float], list[float], list[float]]:
@@ -130,10 +65,8 @@ def command(rounds: int, *args: str) -> tuple[list[float], list[float], list[flo
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    rounds = parser.parse_args().rounds
-    print(f"{os.cpu_count()} cores, Python {sys.version.split()[0]}, load {os.getloadavg()[0]:.1f}, {rounds} rounds")
+    rounds = options(__doc__, 5).parse_args().rounds
+    print(where(rounds))
     print(f"{'':34} {'wall s: min':>11} {'median':>7} {'max':>6} {'CPU s':>7} {'PSS MB':>7}")
     table = [
         ("4 agents, nothing running", cold(rounds)),
