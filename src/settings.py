@@ -38,6 +38,7 @@ OTLP_ENDPOINT = Setting(
 OTLP_HEADERS = Setting("TEAMWRIGHT_OTLP_HEADERS", None, "header=value,… for the one endpoint")
 OTLP_CERTIFICATE = Setting("TEAMWRIGHT_OTLP_CERTIFICATE", None, "a file of authorities for endpoints")
 OTLP_CONTENT = Setting("TEAMWRIGHT_OTLP_CONTENT", "off", "on or off: send what people and models said to endpoints too")
+OTLP_METRICS = Setting("TEAMWRIGHT_OTLP_METRICS", "30", "seconds between two sendings of metrics; 0 = none")
 TOKEN = Setting("TEAMWRIGHT_TOKEN", None, "a token to use instead of the home's operator token")
 
 #: What our processes may see of the shell they were started from; the rest is taken away.
@@ -61,7 +62,7 @@ ALLOWED_ENVIRONMENT = frozenset(
 ALLOWED_PREFIXES = ("LC_",)
 PASSED_SETTINGS = (HOME, PORTS, SPAWN, IDLE, TRACING, COLLECTOR, TRACE_DAYS, TRACE_SIZE)
 #: For the engine alone: headers are keys. Whatever else is started forgets them.
-ENGINE_SETTINGS = (OTLP_ENDPOINT, OTLP_HEADERS, OTLP_CERTIFICATE, OTLP_CONTENT)
+ENGINE_SETTINGS = (OTLP_ENDPOINT, OTLP_HEADERS, OTLP_CERTIFICATE, OTLP_CONTENT, OTLP_METRICS)
 OLDER_NAMES = ("AGENT_OTEL_ENABLED", "AGENT_OTEL_ENDPOINT")
 ENGINE_ONLY = frozenset([*(setting.env for setting in ENGINE_SETTINGS), *OLDER_NAMES])
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager, suppress
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from uuid import uuid4
 
 import httpx
@@ -18,6 +18,9 @@ from teamwright.client.picking_up import PickUp
 from teamwright.client.results import QueryResult
 from teamwright.errors import EngineUnavailable, TeamwrightError
 from teamwright.jobs.plan import Plan
+
+if TYPE_CHECKING:
+    from teamwright.tracing.endpoints import Endpoint
 
 #: Seconds: to connect (an engine that is just starting takes requests already), and for a short answer.
 _CONNECT, _ANSWER = 10.0, 30.0
@@ -116,6 +119,13 @@ class Client:
     def stay(self) -> dict[str, Any]:
         """Have the engine stay without jobs; its status."""
         return self._json("POST", "/engine/stay")
+
+    def forward(self, endpoints: Iterable[Endpoint]) -> list[dict[str, Any]]:
+        """Have spans sent to these receivers too, as long as the engine's guard lives; all it sends to."""
+        self._writing()
+        body = {"endpoints": [endpoint.to_dict() for endpoint in endpoints]}
+        found: list[dict[str, Any]] = self._json("POST", "/engine/forward", body)["forwarding"]
+        return found
 
     def stop_engine(self, *, force: bool = False) -> None:
         """End the engine, its jobs too with `force`; returns when it is gone. Raises EngineError while jobs run."""

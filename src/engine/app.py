@@ -85,7 +85,12 @@ class Engine:
         self.bus = EventBus()
         self.state = EngineState(home.engine_db, problem=lambda error: log.error("engine.db: %s", error))
         self.spans = Spans(
-            home, order.retention, order.forward_to, collector_url=order.collector_url, token=mint.operator
+            home,
+            order.retention,
+            order.forward_to,
+            guard=order.guard,
+            collector_url=order.collector_url,
+            token=mint.operator,
         )
         secrets = SecretStore(home.secrets_file)
         self.foreign = Foreign(self.state, secrets)
@@ -271,6 +276,7 @@ class Engine:
                     stop=self._stop_all,
                     restart=self._restart,
                     stay=self._stay,
+                    forward=self.spans.keeper.forward,
                 ),
                 *job_routes.routes(self.jobs, gate, all_stopped=self.idle.leave_when_empty),
                 *self.spans.routes(gate.writer),

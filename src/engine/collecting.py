@@ -28,6 +28,7 @@ from teamwright.engine import answers
 from teamwright.engine.auth import LOOPBACK, Gate, OwnHostOnly
 from teamwright.engine.control import GuardLine
 from teamwright.engine.keeper import LocalKeeper, forward_to, retention
+from teamwright.engine.liveness import Incarnation
 from teamwright.engine.serving import END_SIGNALS, Server, server
 from teamwright.errors import TeamwrightError, UserError
 from teamwright.home import Home
@@ -67,6 +68,7 @@ def routes(keeper: LocalKeeper, gate: Gate) -> list[Route]:
         "close_open": lambda asked: keeper.close_open(_name(asked)),
         "open_processes": open_processes,
         "metrics": lambda asked: keeper.metrics(),
+        "forward": lambda asked: keeper.forward(asked["endpoints"]),
     }
 
     async def call(request: Request) -> Response:
@@ -111,7 +113,8 @@ async def serve(order: Mapping[str, Any]) -> None:
         end()
 
     listening = asyncio.create_task(listen_to_guard(), name="line to the guard")
-    keeper = LocalKeeper(home, retention(os.environ), forward_to(os.environ))
+    guard = Incarnation.of(os.getppid())
+    keeper = LocalKeeper(home, retention(os.environ), forward_to(os.environ), guard=guard)
     keeper.start()
     running = server(app(home, keeper))
     if not ending.is_set():

@@ -15,7 +15,7 @@ from teamwright.engine.auth import Gate
 from teamwright.engine.records import TokenRow
 from teamwright.engine.state import EngineState
 from teamwright.engine.targets import find_job
-from teamwright.errors import EngineError, UserError
+from teamwright.errors import EngineError, TeamwrightError, UserError
 from teamwright.safety.tokens import ANY_AUDIENCE, Issuer, unverified
 
 #: Seconds a person's token is good for when nothing else is said, and at most.
@@ -31,10 +31,12 @@ def routes(
     stop: Callable[[], Awaitable[None]],
     restart: Callable[[str, str], None],
     stay: Callable[[], None],
+    forward: Callable[[list[dict[str, Any]]], Awaitable[list[dict[str, Any]]]],
 ) -> list[Route]:
     """`status` is the JSON of GET /engine; `stop` ends all jobs and everything.
 
-    `restart` replaces this engine by one of that version and fingerprint; `stay` keeps it without jobs.
+    `restart` replaces this engine by one of that version and fingerprint; `stay` keeps it without jobs; `forward`
+    sends spans to more receivers, and gives how all of them fare.
     """
 
     async def alive(request: Request) -> Response:
@@ -42,7 +44,11 @@ def routes(
 
     async def show(request: Request) -> Response:
         gate.operator(request)
-        return JSONResponse(dict(status()))
+        try:
+            sent_on = await forward([])
+        except TeamwrightError:  # a collector that is being started again
+            sent_on = []
+        return JSONResponse({**status(), "forwarding": sent_on})
 
     async def end(request: Request) -> Response:
         gate.operator(request)
@@ -67,6 +73,13 @@ def routes(
         stay()
         return JSONResponse(dict(status()))
 
+    async def send_on(request: Request) -> Response:
+        gate.operator(request)
+        asked = (await _json(request)).get("endpoints")
+        if not isinstance(asked, list) or not all(isinstance(one, dict) for one in asked):
+            raise UserError("endpoints is a list of objects: url, headers, certificate, content")
+        return JSONResponse({"forwarding": await forward(asked)})
+
     async def token(request: Request) -> Response:
         gate.operator(request)
         return JSONResponse(await _token(await _json(request), state, issuer), status_code=201)
@@ -78,6 +91,7 @@ def routes(
         Route("/engine/stop", end, methods=["POST"]),
         Route("/engine/restart", replace, methods=["POST"]),
         Route("/engine/stay", keep, methods=["POST"]),
+        Route("/engine/forward", send_on, methods=["POST"]),
         Route("/tokens", token, methods=["POST"]),
     ]
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
+from teamwright.engine.liveness import Incarnation
+from teamwright.engine.receivers import Receivers
 from teamwright.errors import UserError
 from teamwright.home import Home
 from teamwright.settings import TRACE_DAYS, TRACE_SIZE, number
@@ -66,15 +68,21 @@ class Keeper(Protocol):
     async def metrics(self) -> str:
         """What the spans say, as Prometheus text."""
 
+    async def forward(self, endpoints: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Send spans to these receivers too; how all of them fare. Raises UserError for what is none."""
+
 
 class LocalKeeper:
     """The keeper itself. Build it in its loop, then `start()`."""
 
-    def __init__(self, home: Home, retention: Retention = NO_LIMIT, forward_to: Iterable[Endpoint] = ()) -> None:
+    def __init__(
+        self, home: Home, retention: Retention = NO_LIMIT, forward_to: Iterable[Endpoint] = (), *, guard: Incarnation
+    ) -> None:
         self._home = home
         self._retention = retention
         self.store = SpanStore(home.spans_db)
-        self.forwarding = Forwarding(forward_to, home.path / "forward")
+        self._receivers = Receivers(home.path / "forward" / "receivers.json", guard, forward_to)
+        self.forwarding = Forwarding(self._receivers.known.values(), home.path / "forward")
         self.store.listen_to_spans(self.forwarding.take)
         self._metrics = Metrics()
         self.store.listen_to_spans(self._metrics.take)
@@ -114,6 +122,16 @@ class LocalKeeper:
 
     async def metrics(self) -> str:
         return self._metrics.text(self._gauges())
+
+    async def forward(self, endpoints: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        wanted = [Endpoint.from_dict(one) for one in endpoints]
+        for endpoint in wanted:
+            if endpoint.tls:
+                endpoint.authorities()
+        for endpoint in wanted:
+            self._receivers.add(endpoint)
+            await self.forwarding.add(endpoint)
+        return [line.view() for line in self.forwarding.lines]
 
     def _gauges(self) -> Iterable[Gauge]:
         yield "teamwright_spans_waiting_bytes", "Taken in and not yet committed.", {}, self.store.waiting

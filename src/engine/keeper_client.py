@@ -53,7 +53,11 @@ class RemoteKeeper:
     async def metrics(self) -> str:
         return str(await self._call("metrics"))
 
-    async def _call(self, call: str, **asked: str) -> Any:
+    async def forward(self, endpoints: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = await self._call("forward", endpoints=endpoints)
+        return found
+
+    async def _call(self, call: str, **asked: Any) -> Any:
         until = time.monotonic() + _PATIENCE
         while True:
             headers = {"authorization": f"Bearer {self._token()}"}

@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from teamwright.engine.keeper import NO_LIMIT, Keeper, LocalKeeper
 from teamwright.engine.keeper_client import RemoteKeeper, relay
+from teamwright.engine.liveness import Incarnation
 from teamwright.engine.records import JobRecord
 from teamwright.errors import TeamwrightError
 from teamwright.home import Home
@@ -44,6 +45,7 @@ class Spans:
         retention: Retention = NO_LIMIT,
         forward_to: Iterable[Endpoint] = (),
         *,
+        guard: Incarnation,
         collector_url: str | None = None,
         token: Callable[[], str] = lambda: "",
     ) -> None:
@@ -56,7 +58,7 @@ class Spans:
         self.keeper: Keeper
         self._shipper: Shipper
         if collector_url is None:
-            self.keeper = self._local = LocalKeeper(home, retention, forward_to)
+            self.keeper = self._local = LocalKeeper(home, retention, forward_to, guard=guard)
             self._shipper = LocalShipper(self._spool, self._local.store)
         else:
             self._client = httpx.AsyncClient(trust_env=False, verify=False)

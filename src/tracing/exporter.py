@@ -193,7 +193,8 @@ class Shipper:
             except Unwanted as error:
                 if len(records) == 1:
                     self.rejected += 1
-                    log.warning("a span was refused for good: %s", error)
+                    if self.rejected == 1 or self.rejected % 1000 == 0:
+                        log.warning("a span was refused for good (%d so far): %s", self.rejected, error)
                     return
                 middle = len(records) // 2
                 await self._deliver(records[:middle], started)

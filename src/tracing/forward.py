@@ -1,27 +1,27 @@
 """Sends what is stored on to OTLP receivers outside: each has its own queue, spool and retries, none holds up ingest.
 
-Real and synthetic ends are sent, once each, in batches; started records stay here. What people and models said is
-taken out first, unless the endpoint is to have it.
+Real and synthetic ends are sent, once each, in batches; started records stay here. Counts and histograms go the same
+way now and then, to receivers that take them.
 """
 
 from __future__ import annotations
 
 import asyncio
-import gzip
 import logging
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import httpx
-from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span, TracesData
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from teamwright.errors import SpoolFull
-from teamwright.tracing import vocabulary as v
-from teamwright.tracing.content import redact
-from teamwright.tracing.endpoints import Endpoint
-from teamwright.tracing.exporter import Later, Send, Shipper, Unwanted
+from teamwright.tracing.endpoints import Endpoint, Signal
+from teamwright.tracing.exporter import Later, Shipper, Unwanted
+from teamwright.tracing.outward import encode
 from teamwright.tracing.rows import Row
 from teamwright.tracing.spool import Spool
 
@@ -31,23 +31,41 @@ QUEUE_SPANS = 20_000
 SPOOL_LIMIT = 256 << 20
 BATCH_SPANS = 256
 _SECONDS = 30.0
-_FINAL = (400, 413, 415, 422)
-#: In the text of errors there may be anything.
-_TELLING = frozenset([v.EXCEPTION_MESSAGE, v.EXCEPTION_STACKTRACE])
+#: Seconds between two looks at the same trouble in the log.
+_SAY_AGAIN = 600.0
+
+
+class Outlet(Protocol):
+    """The way to a receiver, over HTTP or gRPC. Raises Later or Unwanted."""
+
+    async def send(self, signal: Signal, body: bytes) -> bytes: ...
+    async def aclose(self) -> None: ...
 
 
 class Forwarding:
     """All endpoints of a home. Build it in the engine's loop; give `take` to the store; `start()`.
 
     Between `take` and the spool rows are in memory: those of the last moments are lost when the engine is killed.
+    `metrics` makes an OTLP metrics request, sent each `metrics_every` seconds (0 = never).
     """
 
-    def __init__(self, wanted: Iterable[Endpoint], folder: Path) -> None:
+    def __init__(
+        self,
+        wanted: Iterable[Endpoint],
+        folder: Path,
+        *,
+        metrics: Callable[[], bytes] | None = None,
+        metrics_every: float = 0.0,
+    ) -> None:
+        self._folder = folder
         self.lines = [Line(endpoint, folder) for endpoint in wanted]
         self._rows: deque[Row] = deque()
+        self._spooling = threading.Lock()
         self._news = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._metrics = metrics
+        self._every = metrics_every
         self.dropped = 0
 
     def take(self, rows: Sequence[Row]) -> None:
@@ -63,119 +81,172 @@ class Forwarding:
     def start(self) -> None:
         for line in self.lines:
             line.start()
-        self._task = asyncio.create_task(self._run(), name="forwarding")
+        self._tasks = [asyncio.create_task(self._run(), name="forwarding")]
+        if self._metrics is not None and self._every > 0:
+            self._tasks.append(asyncio.create_task(self._measure(), name="metrics"))
+
+    async def add(self, endpoint: Endpoint) -> None:
+        """Send there too, from now on; what is known of the same URL is replaced."""
+        for line in self.lines:
+            if line.endpoint.key == endpoint.key:
+                await line.renew(endpoint)
+                return
+        made = Line(endpoint, self._folder)
+        if self._tasks:
+            made.start()
+        self.lines.append(made)
 
     async def aclose(self, within: float = 2.0) -> None:
         """What can't be sent within so many seconds waits in the spools."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.to_thread(self._spool)
+        await self._send_metrics(within)
         await asyncio.gather(*(line.aclose(within) for line in self.lines))
 
     async def _run(self) -> None:
         while True:
             await self._news.wait()
             self._news.clear()
-            await asyncio.to_thread(self._spool)
+            try:
+                await asyncio.to_thread(self._spool)
+            except Exception:
+                log.exception("spans could not be prepared for sending on")
             for line in self.lines:
                 line.shipper.wake()
 
     def _spool(self) -> None:
-        while self._rows:
-            rows = [self._rows.popleft() for _ in range(min(len(self._rows), BATCH_SPANS))]
-            for line in self.lines:
-                line.put(rows)
+        with self._spooling:
+            while self._rows:
+                rows = [self._rows.popleft() for _ in range(min(len(self._rows), BATCH_SPANS))]
+                for line in list(self.lines):
+                    line.put(rows)
+
+    async def _measure(self) -> None:
+        while True:
+            await asyncio.sleep(self._every)
+            await self._send_metrics(_SECONDS)
+
+    async def _send_metrics(self, within: float) -> None:
+        lines = [line for line in self.lines if line.measured]
+        if self._metrics is None or not self._every or not lines:
+            return
+        try:
+            body = self._metrics()
+        except Exception:
+            log.exception("metrics could not be put together")
+            return
+        await asyncio.gather(*(line.send_metrics(body, within) for line in lines))
 
 
 class Line:
-    """The way to one endpoint."""
+    """The way to one endpoint. `trouble` is why it gets nothing at present, None when it does."""
 
     def __init__(self, endpoint: Endpoint, folder: Path) -> None:
         self.endpoint = endpoint
         self.spool = Spool(folder / f"{endpoint.key}.spool")
-        self._end: Callable[[], Any] | None = None
         self.shipper = Shipper(self.spool, self._send)
-        self._sender: Send | None = None
+        self._outlet: Outlet | None = None
+        self._said = (0.0, "")
+        self.measured = True
+        self.trouble: str | None = None
         self.dropped = 0
+        self.refused = 0
 
     def start(self) -> None:
         self.shipper.start()
 
+    async def renew(self, endpoint: Endpoint) -> None:
+        """Other headers, certificate or content for the same URL."""
+        if endpoint != self.endpoint:
+            self.endpoint = endpoint
+            old, self._outlet = self._outlet, None
+            if old is not None:
+                await old.aclose()
+
     def put(self, rows: Sequence[Row]) -> None:
         """Into the spool; dropped and counted when that is full."""
+        put = 0
         try:
             if self.spool.size > SPOOL_LIMIT:
                 raise SpoolFull(f"{self.spool.path} holds {self.spool.size >> 20} MiB")
-            self.spool.append(encode(rows, content=self.endpoint.content))
+            for row in rows:
+                # Each a record of its own, so that one that is refused takes no other with it.
+                self.spool.append(encode([row], content=self.endpoint.content))
+                put += 1
         except SpoolFull as error:
             if not self.dropped:
                 log.warning("spans for %s are dropped: %s", self.endpoint.key, error.message)
-            self.dropped += len(rows)
+            self.dropped += len(rows) - put
+
+    def view(self) -> dict[str, Any]:
+        """As `engine status` shows it. Headers stay here: they are keys."""
+        return {
+            "url": self.endpoint.url,
+            "content": self.endpoint.content,
+            "waiting_bytes": self.spool.size - self.spool.acked,
+            "dropped_spans": self.dropped,
+            "refused_spans": self.refused + self.shipper.rejected,
+            "trouble": self.trouble,
+        }
+
+    async def send_metrics(self, body: bytes, within: float) -> None:
+        """Once; the next ones hold what these say. A receiver that has no place for metrics is left alone."""
+        try:
+            async with asyncio.timeout(within):
+                await self._open().send("metrics", body)
+        except Unwanted as error:
+            self.measured = False
+            log.info("%s takes no metrics: %s", self.endpoint.key, error)
+        except (Later, TimeoutError) as error:
+            log.debug("metrics for %s: %s", self.endpoint.key, error)
 
     async def aclose(self, within: float) -> None:
-        await self.shipper.aclose(within)
+        await self.shipper.aclose(within if self.trouble is None else 0.0)  # nobody waits for who is away
         self.spool.close()
-        if self._end is not None:
-            await self._end()
+        if self._outlet is not None:
+            await self._outlet.aclose()
 
     async def _send(self, body: bytes, started: bool) -> None:
-        if self._sender is None:
-            self._sender = self._open_grpc() if self.endpoint.grpc else self._open_http()
-        await self._sender(body, started)
+        try:
+            answer = await self._open().send("traces", body)
+        except Later as error:
+            self._say(str(error))
+            raise
+        except Unwanted as error:
+            self._say(str(error))
+            raise
+        if self.trouble is not None:
+            log.info("%s takes spans again", self.endpoint.key)
+        self.trouble = None
+        self._partly(answer)
 
-    def _open_http(self) -> Send:
-        import ssl
+    def _open(self) -> Outlet:
+        if self._outlet is None:
+            if self.endpoint.grpc:
+                from teamwright.tracing.grpc_export import GrpcOutlet
 
-        endpoint = self.endpoint
-        verify = ssl.create_default_context(cafile=endpoint.certificate) if endpoint.url.startswith("https") else False
-        client = httpx.AsyncClient(verify=verify, timeout=_SECONDS)
-        self._end = client.aclose
-        headers = {"content-type": "application/x-protobuf", "content-encoding": "gzip", **endpoint.headers}
+                self._outlet = GrpcOutlet(self.endpoint, _SECONDS)
+            else:
+                from teamwright.tracing.http_export import HttpOutlet
 
-        async def send(body: bytes, started: bool) -> None:
-            try:
-                packed = await asyncio.to_thread(gzip.compress, body, 1)
-                answer = await client.post(endpoint.url, content=packed, headers=headers)
-            except (httpx.HTTPError, RuntimeError) as error:
-                raise Later(f"{type(error).__name__}: {error}") from error
-            if answer.status_code in _FINAL:
-                raise Unwanted(f"HTTP {answer.status_code} from {endpoint.key}: {answer.text[:300]}")
-            if not answer.is_success:
-                after = answer.headers.get("retry-after", "")
-                raise Later(f"HTTP {answer.status_code}", float(after) if after.isdigit() else None)
+                self._outlet = HttpOutlet(self.endpoint, _SECONDS)
+        return self._outlet
 
-        return send
+    def _say(self, what: str) -> None:
+        at, before = self._said
+        now = time.monotonic()
+        if what != before or now - at > _SAY_AGAIN:
+            self._said = (now, what)
+            log.warning("spans for %s wait: %s", self.endpoint.url, what)
+        self.trouble = what
 
-    def _open_grpc(self) -> Send:
-        from teamwright.tracing.grpc_export import open_channel
-
-        send, self._end = open_channel(self.endpoint, _SECONDS)
-        return send
-
-
-def encode(rows: Iterable[Row], *, content: bool) -> bytes:
-    """An OTLP request of these spans, those of one origin together."""
-    groups: dict[bytes, ResourceSpans] = {}
-    for row in rows:
-        group = groups.get(row.origin)
-        if group is None:
-            group = groups[row.origin] = ResourceSpans.FromString(row.origin)
-        span = Span.FromString(row.data)
-        if not content:
-            without_content(span)
-        group.scope_spans[0].spans.append(span)
-    return TracesData(resource_spans=groups.values()).SerializeToString()
-
-
-def without_content(span: Span) -> None:
-    """Take out what people and models said, and the words of exceptions; mask secrets in what is left."""
-    holders: list[Any] = [span, *span.events, *span.links]
-    for holder in holders:
-        for at in reversed(range(len(holder.attributes))):
-            item = holder.attributes[at]
-            if item.key in v.CONTENT or item.key in _TELLING or item.key.startswith(v.CONTENT_PREFIXES):
-                del holder.attributes[at]
-            elif item.key not in v.NEVER_SECRET and item.value.string_value:
-                item.value.string_value = redact(item.value.string_value)
-    span.status.message = redact(span.status.message)
+    def _partly(self, answer: bytes) -> None:
+        try:
+            partial = ExportTraceServiceResponse.FromString(answer).partial_success
+        except DecodeError:
+            return  # some answer in JSON
+        if partial.rejected_spans:
+            self.refused += partial.rejected_spans
+            log.warning("%s refused %d spans: %s", self.endpoint.key, partial.rejected_spans, partial.error_message)

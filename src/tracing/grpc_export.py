@@ -3,42 +3,61 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from teamwright.tracing.endpoints import Endpoint
-from teamwright.tracing.exporter import Later, Send, Unwanted
+from teamwright.tracing.endpoints import Endpoint, Signal
+from teamwright.tracing.exporter import Later, Unwanted
 
-_METHOD = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
-_FINAL = ("INVALID_ARGUMENT", "UNIMPLEMENTED", "OUT_OF_RANGE")
+_METHODS: dict[Signal, str] = {
+    "traces": "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+    "metrics": "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+}
+_FINAL = ("INVALID_ARGUMENT", "OUT_OF_RANGE")
 
 
-def open_channel(endpoint: Endpoint, seconds: float) -> tuple[Send, Callable[[], Awaitable[Any]]]:
-    """What sends to the endpoint, and what closes the channel. Raises Later without the package."""
-    try:
-        grpc: Any = import_module("grpc")
-    except ImportError:
-        raise Later("gRPC is not installed: pip install 'teamwright[otlp-grpc]'", 60.0) from None
-    scheme, _, rest = endpoint.url.partition("://")
-    target = rest.partition("/")[0]
-    if scheme == "grpcs":
-        roots = Path(endpoint.certificate).read_bytes() if endpoint.certificate else None
-        channel = grpc.aio.secure_channel(target, grpc.ssl_channel_credentials(roots))
-    else:
-        channel = grpc.aio.insecure_channel(target)
-    export = channel.unary_unary(_METHOD)
-    metadata = tuple(endpoint.headers.items())
+class GrpcOutlet:
+    """Calls one endpoint. Build it in a loop. Raises Later without the package or a certificate file."""
 
-    async def send(body: bytes, started: bool) -> None:
+    def __init__(self, endpoint: Endpoint, seconds: float) -> None:
         try:
-            async with asyncio.timeout(seconds):
-                await export(body, metadata=metadata, compression=grpc.Compression.Gzip)
-        except (grpc.RpcError, TimeoutError) as error:
-            name = error.code().name if isinstance(error, grpc.RpcError) else "DEADLINE_EXCEEDED"
-            if name in _FINAL:
-                raise Unwanted(f"{name} from {endpoint.key}") from error
-            raise Later(name) from error
+            self._grpc: Any = import_module("grpc")
+        except ImportError:
+            raise Later("gRPC is not installed: pip install 'teamwright[otlp-grpc]'", 60.0) from None
+        grpc = self._grpc
+        self._endpoint = endpoint
+        self._seconds = seconds
+        target = endpoint.url.partition("://")[2].partition("/")[0]
+        if endpoint.tls:
+            try:
+                roots = Path(endpoint.certificate).read_bytes() if endpoint.certificate else None
+            except OSError as error:
+                raise Later(f"the authorities in {endpoint.certificate}: {error.strerror}", 60.0) from None
+            self._channel = grpc.aio.secure_channel(target, grpc.ssl_channel_credentials(roots))
+        else:
+            self._channel = grpc.aio.insecure_channel(target)
+        self._calls = {signal: self._channel.unary_unary(method) for signal, method in _METHODS.items()}
+        self._metadata = tuple(endpoint.headers.items())
 
-    return send, channel.close
+    async def send(self, signal: Signal, body: bytes) -> bytes:
+        """The receiver's answer. Raises Later or Unwanted."""
+        grpc = self._grpc
+        try:
+            async with asyncio.timeout(self._seconds):
+                call = self._calls[signal](body, metadata=self._metadata, compression=grpc.Compression.Gzip)
+                answer: bytes = await call
+        except TimeoutError:
+            raise Later(f"no answer in {self._seconds:g} s") from None
+        except grpc.RpcError as error:
+            name, why = error.code().name, error.details() or ""
+            text = f"{name}: {why[:300]}" if why else name
+            if "CERTIFICATE_VERIFY_FAILED" in why:
+                text = "its certificate is not accepted (TEAMWRIGHT_OTLP_CERTIFICATE names authorities): " + text
+            if name in _FINAL or (signal == "metrics" and name == "UNIMPLEMENTED"):
+                raise Unwanted(f"{text} from {self._endpoint.key}") from error
+            raise Later(text) from error
+        return answer
+
+    async def aclose(self) -> None:
+        await self._channel.close()

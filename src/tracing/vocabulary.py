@@ -61,6 +61,15 @@ SESSION_ID: Final = "session.id"
 USER_ID: Final = "user.id"
 OPENINFERENCE_KIND: Final = "openinference.span.kind"  # what Phoenix shows a span as
 
+# --- added to what is sent on to others (outward.py) --------------------------------------------------
+OI_INPUT: Final = "input.value"
+OI_INPUT_TYPE: Final = "input.mime_type"
+OI_OUTPUT: Final = "output.value"
+OI_OUTPUT_TYPE: Final = "output.mime_type"
+OI_CACHE_WRITE_TOKENS: Final = "llm.token_count.prompt_details.cache_write"
+OI_REASONING_TOKENS: Final = "llm.token_count.completion_details.reasoning"
+OI_COST: Final = "llm.cost.total"
+
 # --- ours: who and which run --------------------------------------------------------------------
 JOB: Final = "teamwright.job"
 REVISION: Final = "teamwright.job.revision"

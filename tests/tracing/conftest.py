@@ -7,11 +7,17 @@ import itertools
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import pytest
 import uvicorn
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from starlette.applications import Starlette
 
 from teamwright.tracing.collector import routes
@@ -93,3 +99,32 @@ def serve() -> Callable[..., AbstractAsyncContextManager[str]]:
 def listener() -> Callable[..., socket.socket]:
     """listener(port=0) gives a listening socket on loopback."""
     return _listener
+
+
+def _certificate(path: Path) -> Path:
+    """A certificate for 127.0.0.1 that vouches for itself, and its key, in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), 1, now - timedelta(days=1), now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), False)
+        .add_extension(x509.BasicConstraints(True, None), True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    path.write_bytes(secret + made.public_bytes(pem))
+    return path
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A PEM file for a server on 127.0.0.1; the authority is the certificate itself."""
+    return _certificate(tmp_path / "server.pem")
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Path:
+    """The PEM file of an authority that has vouched for nobody here."""
+    return _certificate(tmp_path / "other.pem")

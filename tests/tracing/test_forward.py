@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import json
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -21,11 +22,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from teamwright.cli.receivers import unreachable
 from teamwright.errors import UserError
 from teamwright.tracing import glossary
 from teamwright.tracing import vocabulary as v
 from teamwright.tracing.endpoints import Endpoint, endpoints
 from teamwright.tracing.forward import Forwarding
+from teamwright.tracing.messages import message, text, tool_result
+from teamwright.tracing.outward import described, without_content
 from teamwright.tracing.store import SpanStore
 from teamwright.tracing.testing import Spans, attributes
 from teamwright.tracing.tracer import Tracer
@@ -63,13 +67,14 @@ class Receiver:
             await self.came.wait_for(lambda: len(self.spans) >= count)
 
     @asynccontextmanager
-    async def serve(self, listener: socket.socket) -> AsyncIterator[str]:
+    async def serve(self, listener: socket.socket, certificate: Path | None = None) -> AsyncIterator[str]:
         app = Starlette(routes=[Route("/v1/traces", self.post, methods=["POST"])])
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off", ws="none"))
+        config = uvicorn.Config(app, log_config=None, lifespan="off", ws="none", ssl_certfile=certificate)
+        server = uvicorn.Server(config)
         server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
         task = asyncio.create_task(server.serve(sockets=[listener]))
         try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+            yield f"http{'s' if certificate else ''}://127.0.0.1:{listener.getsockname()[1]}"
         finally:
             server.should_exit = True
             await task
@@ -123,8 +128,8 @@ async def test_what_a_receiver_gets(
     for span in receiver.spans:
         assert set(attributes(span)) <= set(glossary.ATTRIBUTES)
         assert (v.INPUT_MESSAGES in attributes(span)) is (content and span.name != "execute_tool t")
-    text = b"".join(request.SerializeToString() for request in receiver.requests)
-    assert (b"secret answer" in text) is content
+    sent = b"".join(request.SerializeToString() for request in receiver.requests)
+    assert (b"secret answer" in sent) is content
 
 
 def attributes_of_resource(receiver: Receiver) -> dict[str, Any]:
@@ -150,8 +155,9 @@ async def test_a_receiver_that_is_away_holds_up_nobody_and_gets_all_later(
     assert len(back.spans) == 4
 
 
+@pytest.mark.parametrize("tls", [False, True])
 async def test_grpc(
-    tracer: Tracer, spans: Spans, store: SpanStore, tmp_path: Path, listener: Callable[..., socket.socket]
+    tracer: Tracer, spans: Spans, store: SpanStore, tmp_path: Path, certificate: Path, other: Path, tls: bool
 ) -> None:
     grpc = pytest.importorskip("grpc")
     service: Any = import_module("opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc")
@@ -167,16 +173,132 @@ async def test_grpc(
 
     server = grpc.aio.server()
     service.add_TraceServiceServicer_to_server(Servicer(), server)
-    port = server.add_insecure_port("127.0.0.1:0")
+    if tls:
+        pair = await asyncio.to_thread(certificate.read_bytes)
+        port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([(pair, pair)]))
+    else:
+        port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
+    url = f"grpc{'s' if tls else ''}://127.0.0.1:{port}"
     try:
-        async with forwarding(store, tmp_path, Endpoint(f"grpc://127.0.0.1:{port}", {"x-key": "abc"})):
+        trusted = str(certificate) if tls else None
+        async with forwarding(store, tmp_path, Endpoint(url, {"x-key": "abc"}, trusted)) as line:
+            if tls:  # first the wrong authorities, then the right ones: nothing is lost in between
+                await line.add(Endpoint(url, {"x-key": "abc"}, str(other)))
             ask(tracer)
             await asyncio.wrap_future(store.ingest(spans.body))
+            if tls:
+                assert "CERTIFICATE_VERIFY_FAILED" in await trouble(line) or "UNAVAILABLE" in await trouble(line)
+                await line.add(Endpoint(url, {"x-key": "abc"}, trusted))
             await receiver.wait_for(4)
     finally:
         await server.stop(None)
     assert receiver.headers[0]["x-key"] == "abc" and len(receiver.spans) == 4
+    for span in receiver.spans:
+        assert set(attributes(span)) <= set(glossary.ATTRIBUTES)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
+async def trouble(line: Forwarding) -> str:
+    """Why the first endpoint gets nothing, as soon as that is known."""
+    await until(lambda: line.lines[0].trouble is not None)
+    return str(line.lines[0].view()["trouble"])
+
+
+async def test_tls(
+    tracer: Tracer,
+    spans: Spans,
+    store: SpanStore,
+    tmp_path: Path,
+    listener: Callable[..., socket.socket],
+    certificate: Path,
+    other: Path,
+) -> None:
+    receiver = Receiver()
+    async with receiver.serve(listener(), certificate) as url:
+        (good,) = endpoints({"TEAMWRIGHT_OTLP_ENDPOINT": url, "TEAMWRIGHT_OTLP_CERTIFICATE": str(certificate)})
+        assert await asyncio.to_thread(unreachable, good) is None
+        (wrong,) = endpoints({"TEAMWRIGHT_OTLP_ENDPOINT": url, "TEAMWRIGHT_OTLP_CERTIFICATE": str(other)})
+        async with forwarding(store, tmp_path / "forward", wrong) as line:
+            ask(tracer)
+            await asyncio.wrap_future(store.ingest(spans.body))
+            said = await trouble(line)
+            assert said.startswith("its certificate is not accepted: self-signed certificate"), said
+            assert "its certificate is not accepted: self-signed" in str(await asyncio.to_thread(unreachable, wrong))
+            await line.add(good)
+            await receiver.wait_for(4)
+            await until(lambda: line.lines[0].trouble is None)
+            assert len(line.lines) == 1
+    no_pem = tmp_path / "no.pem"
+    no_pem.write_text("nothing")
+    for file, why in ((no_pem, "no certificate in PEM"), (tmp_path / "none.pem", "No such file")):
+        with pytest.raises(UserError, match=why):
+            endpoints({"TEAMWRIGHT_OTLP_ENDPOINT": url, "TEAMWRIGHT_OTLP_CERTIFICATE": str(file)})
+
+
+async def test_what_is_refused_takes_nothing_else_with_it(
+    tracer: Tracer, spans: Spans, store: SpanStore, tmp_path: Path, listener: Callable[..., socket.socket]
+) -> None:
+    class Picky(Receiver):
+        """Refuses every request with a tool's span in it, and half of what it takes, in part."""
+
+        async def post(self, request: Request) -> Response:
+            body = gzip.decompress(await request.body())
+            if b"execute_tool" in body:
+                return Response(status_code=400)
+            await self.take(body, {})
+            answer = ExportTraceServiceResponse()
+            answer.partial_success.rejected_spans = 1
+            return Response(answer.SerializeToString())
+
+    receiver = Picky()
+    async with receiver.serve(listener()) as url:
+        (endpoint,) = endpoints({"TEAMWRIGHT_OTLP_ENDPOINT": url})
+        async with forwarding(store, tmp_path, endpoint) as line:
+            ask(tracer)
+            await asyncio.wrap_future(store.ingest(spans.body))
+            await receiver.wait_for(3)
+            view = line.lines[0].view
+            await until(lambda: not view()["waiting_bytes"])
+            assert view()["refused_spans"] == 1 + len(receiver.requests)
+    assert "execute_tool t" not in [span.name for span in receiver.spans]
+
+
+def test_what_others_read() -> None:
+    results = message("tool", tool_result("a", "c1"), tool_result("b", "c2"))
+    spans = Spans()
+    tracer = Tracer("lead", "team", "1", spans, strict=True)
+    asked = [message("user", text("both?")), results]
+    with tracer.model_call(model="gpt-4o", provider="openai", messages=asked) as call:
+        call.answer("A and B").usage(
+            input_tokens=10, output_tokens=5, cache_write_tokens=4, cache_read_tokens=2, reasoning_tokens=1
+        )
+    with tracer.tool_call(name="t", arguments={"q": 1}) as tool:
+        tool.result("fine")
+    model, used = spans.named("chat gpt-4o"), spans.named("execute_tool t")
+    for span in (model, used):
+        described(span)
+        described(span)  # adds nothing twice
+        assert len({item.key for item in span.attributes}) == len(span.attributes)
+        assert set(attributes(span)) <= set(glossary.ATTRIBUTES)
+    found = attributes(model)
+    assert (found[v.OI_CACHE_WRITE_TOKENS], found[v.OI_REASONING_TOKENS]) == (4, 1)
+    assert found[v.OI_COST] == found[v.COST_USD] > 0
+    assert (found[v.OI_INPUT], found[v.OI_OUTPUT], found[v.OI_OUTPUT_TYPE]) == ("a b", "A and B", "text/plain")
+    roles = [(one["role"], len(one["parts"])) for one in json.loads(found[v.INPUT_MESSAGES])]
+    assert roles == [("user", 1), ("tool", 1), ("tool", 1)]
+    found = attributes(used)
+    assert (found[v.OI_INPUT], found[v.OI_INPUT_TYPE]) == ('{"q":1}', "application/json")
+    assert (found[v.OI_OUTPUT], found[v.OI_OUTPUT_TYPE]) == ("fine", "text/plain")
+    bare = spans.named("chat gpt-4o")
+    without_content(bare)
+    described(bare)
+    assert not {v.OI_INPUT, v.OI_OUTPUT} & set(attributes(bare)) and v.OI_CACHE_WRITE_TOKENS in attributes(bare)
 
 
 def test_settings() -> None:
@@ -195,6 +317,14 @@ def test_settings() -> None:
     }
     assert of(AGENT_OTEL_ENDPOINT="http://a:4318/v1/traces")[0].url == "http://a:4318/v1/traces"
     assert of(AGENT_OTEL_ENDPOINT="http://a:4318", AGENT_OTEL_ENABLED="false") == []
+    assert of(AGENT_OTEL_ENABLED="true")[0].url == "http://127.0.0.1:4318/v1/traces"
+    assert [one.url for one in endpoints({"TEAMWRIGHT_OTLP_ENDPOINT": "http://a"}, ["http://b", "grpc://c:1"])] == [
+        "http://b/v1/traces",
+        "grpc://c:1",
+    ]
+    assert of(TEAMWRIGHT_OTLP_ENDPOINT="http://a:4318/v1/traces/")[0].address("metrics") == "http://a:4318/v1/metrics"
+    (one,) = endpoints({"TEAMWRIGHT_OTLP_ENDPOINT": "https://a;k=v"}, content=True)
+    assert Endpoint.from_dict(json.loads(json.dumps(one.to_dict()))) == one and one.content
     for wrong in ("a:4318", "ftp://a", "http://a;novalue"):
         with pytest.raises(UserError):
             of(TEAMWRIGHT_OTLP_ENDPOINT=wrong)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from teamwright.cli.app import Call, app, command, port_option
+from teamwright.cli.receivers import otlp_options, send_to, wanted
 
 
 @app.group("engine")
@@ -15,13 +17,16 @@ def engine() -> None:
 
 
 @command("start", group=engine)
+@otlp_options
 @port_option
 @click.pass_obj
-def start(call: Call, port: int | None) -> None:
+def start(call: Call, otlp: Sequence[str], otlp_content: bool, port: int | None) -> None:
     """Start the engine, to stay until `deploy engine stop`."""
     from teamwright.cli.connection import connected
 
+    receivers = wanted(call.environ, otlp, otlp_content)
     with connected(call, start=True, port=port, stay=True) as client:
+        send_to(client, receivers)
         _print(call, client.status())
 
 
@@ -75,3 +80,10 @@ def _print(call: Call, found: dict[str, Any]) -> None:
     click.echo(f"home      {found['home']}")
     for name, pid in found["processes"].items():
         click.echo(f"{name:<10}{pid or '-'}")
+    for to in found.get("forwarding", ()):
+        lost = to["dropped_spans"] + to["refused_spans"]
+        click.echo(
+            f"otlp      {to['url']}  {to['waiting_bytes'] / 1024:.0f} KiB wait"
+            + (f", {lost} spans lost" if lost else "")
+            + (f"\n          {to['trouble']}" if to["trouble"] else "")
+        )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from teamwright.cli.app import Call, command, port_option
+from teamwright.cli.receivers import otlp_options, send_to, wanted
 
 if TYPE_CHECKING:
     from teamwright.cli.targets import Target
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 @click.option("--user", metavar="NAME", help="On whose behalf.")
 @click.option("--label", "pairs", metavar="KEY=VALUE", multiple=True, help="Put on the trace; may be repeated.")
 @click.option("--keep", is_flag=True, help="Let a job that was started for this query run on.")
+@otlp_options
 @port_option
 @click.pass_obj
 def query(
@@ -31,6 +33,8 @@ def query(
     user: str | None,
     pairs: Sequence[str],
     keep: bool,
+    otlp: Sequence[str],
+    otlp_content: bool,
     port: int | None,
 ) -> None:
     """Ask a job (or JOB/AGENT) something. A file starts its job first, and stops it again unless --keep."""
@@ -45,9 +49,12 @@ def query(
     marks = labels(pairs)
     words = question(text)
     from_file = target.file is not None
+    # A running engine was told of the environment's when it was started.
+    receivers = wanted(call.environ, otlp, otlp_content) if from_file or otlp or otlp_content else []
     if not from_file:
         require_running(known(call, target))
     with connected(call, start=from_file, port=port, host=from_file) as client:
+        send_to(client, receivers)
         ours = from_file and _ensure(call, client, target)
         stop = ours
         try:

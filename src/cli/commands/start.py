@@ -10,6 +10,7 @@ import click
 
 from teamwright.cli.app import Call, command, port_option
 from teamwright.cli.job_file import job_file, load
+from teamwright.cli.receivers import otlp_options, send_to, wanted
 
 if TYPE_CHECKING:
     from teamwright.client.client import Client
@@ -18,16 +19,28 @@ if TYPE_CHECKING:
 @command("start")
 @job_file
 @click.option("--attach", is_flag=True, help="Show the agents' logs; Ctrl-C stops the job.")
+@otlp_options
 @port_option
 @click.pass_obj
-def start(call: Call, file: Path, name: str | None, sets: Sequence[str], attach: bool, port: int | None) -> None:
+def start(
+    call: Call,
+    file: Path,
+    name: str | None,
+    sets: Sequence[str],
+    attach: bool,
+    otlp: Sequence[str],
+    otlp_content: bool,
+    port: int | None,
+) -> None:
     """Start a job. Ctrl-C before it is up leaves nothing running."""
     from teamwright.cli.connection import connected
     from teamwright.cli.starting import follow_start, stop_again
 
     loaded = load(call, file, name=name, sets=sets)
     plan = loaded.plan
+    receivers = wanted(call.environ, otlp, otlp_content)
     with connected(call, start=True, port=port, host=True) as client:
+        send_to(client, receivers)
         started = follow_start(call, client, plan.job, len(plan.levels), client.start(plan, loaded.secrets))
         try:
             _tell(call, client, started.view, plan.query if started.by_us else None, by_us=started.by_us)
