@@ -134,6 +134,10 @@ class BlockingTurn:
         """Send a piece of the answer on its way now."""
         self._wait(lambda: self._turn.stream(text))
 
+    def attach(self, name: str, data: bytes | str, media_type: str | None = None) -> None:
+        """Send a file with the answer. Raises ValueError when all of them together are too large."""
+        self._turn.attach(name, data, media_type)
+
     def _wait(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         if self._over:
             raise CodeError("this message is no longer worked on")

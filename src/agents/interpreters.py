@@ -17,9 +17,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
+from teamwright.agents import worker_turns
 from teamwright.agents.children import Child
 from teamwright.agents.spec import AgentSpec
-from teamwright.backends.api import Answer, BackendConfig, Turn
+from teamwright.backends.api import Answer, BackendConfig, File, Turn
 from teamwright.errors import CodeError, LimitReached, PeerError, TeamwrightError, UserError
 
 log = logging.getLogger(__name__)
@@ -231,8 +232,9 @@ class Worker:
     async def _ask(self, turn: Turn, frame: Mapping[str, Any]) -> None:
         reply: dict[str, Any]
         try:
-            answer = await turn.ask_peer(str(frame["agent"]), str(frame["message"]))
-            reply = {"text": answer.text, "data": answer.data}
+            files = [_file(one) for one in frame["files"]]
+            answer = await turn.ask_peer(str(frame["agent"]), str(frame["message"]), files=files)
+            reply = {"text": answer.text, "data": answer.data, "files": [_packed(file) for file in answer.files]}
         except (PeerError, LimitReached) as error:
             reply = {"error": error.message, "reason": getattr(error, "reason", "limit")}
         except TeamwrightError as error:
@@ -263,13 +265,24 @@ def _values(turn: Turn) -> dict[str, Any]:
         "run_id": str(turn.run.run_id),
         "traceparent": turn.tracer.current().traceparent,
         "history": [{"role": word.role, "text": word.text} for word in turn.history],
+        "files": [_packed(file) for file in turn.files],
     }
 
 
+def _packed(file: File) -> dict[str, Any]:
+    return worker_turns.File(file.name, file.media_type, file.data, file.uri).packed()
+
+
+def _file(packed: dict[str, Any]) -> File:
+    found = worker_turns.unpacked(packed)
+    return File(found.name, found.media_type, found.data, found.uri)
+
+
 def _answer(result: Mapping[str, Any], pieces: list[str]) -> Answer:
+    files = tuple(_file(one) for one in result["files"])
     if result.get("streamed"):
-        return Answer("".join(pieces))
-    return Answer(result.get("text", ""), data=result.get("data"))
+        return Answer("".join(pieces), files)
+    return Answer(result.get("text", ""), files, result.get("data"))
 
 
 def _ending(code: int) -> str:

@@ -141,6 +141,8 @@ class Runner:
                     ask=lambda question: self._ask(work, question),
                 )
                 answer = await answer_of(self._agent, turn)
+                if turn.attached:
+                    answer = replace(answer, files=(*answer.files, *turn.attached))
             self._remember(work, answer.text)
             return Outcome("completed", work.run, answer, turn.usage, streamed="".join(turn.streamed))
         except Rests as rest:

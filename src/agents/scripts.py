@@ -2,6 +2,7 @@
 
 The text comes on stdin, or in place of `{text}` where that stands in the list; stdout is the answer, streamed as it is
 written; another exit code than 0 is a failure that says what was written to stderr last. stderr goes to the log.
+Files that came with the message lie in a folder, and what it puts into another one goes out with the answer.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from typing import IO, Any, ClassVar
 
+from teamwright.agents.attachments import Folders, sweep
 from teamwright.agents.children import Child
 from teamwright.agents.programs import script_label, script_words
 from teamwright.agents.spec import AgentSpec
@@ -44,9 +46,11 @@ class ScriptCode:
         self._spec = spec
         self._words: list[str] = []
         self._label = script_label(spec.script)
+        self._owner = f"{spec.home_id}.{spec.id.replace('/', '.')}"
 
     async def open(self, config: BackendConfig) -> None:
         """Find the program. Raises UserError."""
+        sweep(self._owner)
         self._words = script_words(self._spec.script, self._spec.python, self._spec.job_folder, os.environ.get("PATH"))
 
     async def close(self) -> None:
@@ -54,6 +58,11 @@ class ScriptCode:
 
     async def run(self, turn: Turn) -> Answer:
         """Run it. Raises CodeError when it fails."""
+        with Folders(self._owner, turn.files) as folders:
+            text = await self._run(turn, folders.environment)
+            return Answer(text, folders.answer_files())
+
+    async def _run(self, turn: Turn, folders: Mapping[str, str]) -> str:
         words = [word.replace(TEXT, turn.text) for word in self._words]
         by_argument = words != self._words
         stdin = _file("" if by_argument else turn.text)
@@ -61,7 +70,7 @@ class ScriptCode:
             child = Child(
                 words,
                 folder=self._spec.job_folder,
-                environment={**os.environ, **_variables(turn)},
+                environment={**os.environ, **_variables(turn), **folders},
                 stdin=stdin,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -95,7 +104,7 @@ class ScriptCode:
             how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
             said = "\n".join(errors)
             raise CodeError(f"{self._label} {how}" + (f": {said}" if said else ""), reason="exit_code")
-        return Answer(output.text)
+        return output.text
 
 
 def _variables(turn: Turn) -> Mapping[str, str]:

@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from teamwright.agents.budget import PeerBudget
 from teamwright.agents.gate import Slot
 from teamwright.agents.peers import Peers
+from teamwright.agents.worker_turns import content_of, media_type_of
 from teamwright.backends.api import File, Limits, Message, Peer, PeerAnswer, Tool, Usage
 from teamwright.errors import LimitReached, TeamwrightError
 from teamwright.tracing.runs import RunContext
@@ -50,6 +51,7 @@ class AgentTurn:
         self._emit = emit
         self._ask = ask
         self.streamed: list[str] = []
+        self.attached: list[File] = []
 
     @property
     def session(self) -> str:
@@ -70,6 +72,10 @@ class AgentTurn:
             self.streamed.append(text)
             if self._emit is not None:
                 await self._emit(text)
+
+    def attach(self, name: str, data: bytes | str, media_type: str | None = None) -> None:
+        """Send a file with the answer. Raises ValueError when all of them together are too large."""
+        self.attached.append(File(name, media_type or media_type_of(name), content_of(data, self.attached)))
 
     async def ask_peer(self, agent: str, message: str, *, files: Sequence[File] = ()) -> PeerAnswer:
         """Ask another agent. Raises PeerError or LimitReached."""

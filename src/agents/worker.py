@@ -1,6 +1,7 @@
 """Runs one function of the user's in an interpreter of its own: the other end of `interpreters.py`.
 
-Started as a file, by any Python from 3.8 on and with nothing of ours installed there: standard library only.
+Started as a file, by any Python from 3.8 on and with nothing of ours installed there: this file, the one beside it,
+and the standard library only.
 
     python worker.py PARENT DESCRIPTOR      the agent's pid, and a socket to talk over
 
@@ -14,8 +15,14 @@ from __future__ import annotations
 import sys
 
 if __name__ == "__main__":
+    here = __file__.rpartition("/")[0]
+    sys.path[:] = [here, *(folder for folder in sys.path if folder != here)]
+    import worker_turns as turns  # type: ignore[import-not-found]
+
     # Python looks into this file's folder first: our neighbours here would stand in for the user's modules.
-    del sys.path[0]
+    del sys.path[0], sys.modules["worker_turns"]
+else:
+    from teamwright.agents import worker_turns as turns
 
 import asyncio
 import contextlib
@@ -33,37 +40,6 @@ from collections.abc import Callable
 from typing import Any
 
 _PR_SET_PDEATHSIG = 1
-
-
-class PeerError(Exception):
-    """A question to another agent failed; `reason` is a short stable word."""
-
-    def __init__(self, message: str, reason: str = "failed") -> None:
-        super().__init__(message)
-        self.reason = reason
-
-
-class Reply(str):
-    """What another agent answered: its text, with `data` (or None) and `agent` beside it."""
-
-    data: dict[str, Any] | None = None
-    agent: str = ""
-
-
-class Turn:
-    """One message, for functions that take it as their second argument.
-
-    `text`, `session`, `user`, `run_id`, `traceparent`, `history` ([{role, text}]) are plain values.
-    For `async` functions `ask_peer` and `stream` are awaited; for others they block.
-    """
-
-    def __init__(self, values: dict[str, Any]) -> None:
-        self.text: str = values["text"]
-        self.session: str = values["session"]
-        self.user: str | None = values["user"]
-        self.run_id: str = values["run_id"]
-        self.traceparent: str = values["traceparent"]
-        self.history: list[dict[str, str]] = values["history"]
 
 
 class Cancelled(BaseException):
@@ -112,7 +88,7 @@ def describe(error: BaseException, own: str = __file__) -> str:
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if frame.filename != own and not frame.filename.startswith(("<", library))
+        if frame.filename not in (own, turns.__file__) and not frame.filename.startswith(("<", library))
     ]
     return f"{text} ({frames[-1].filename}:{frames[-1].lineno})" if frames else text
 
@@ -175,9 +151,10 @@ class Worker:
             self._cancelled = False
             try:
                 self._running = True
-                result = self._run(Turn(call))
+                turn = turns.Turn(call)
+                result = self._run(turn)
                 self._running = False
-                self._line.send({"done": plain(result)})
+                self._line.send({"done": {**plain(result), "files": [file.packed() for file in turn.attached]}})
             except Cancelled:
                 self._line.send({"cancelled": True})
             except asyncio.CancelledError:
@@ -189,9 +166,9 @@ class Worker:
             finally:
                 self._running = False
 
-    def _run(self, turn: Turn) -> Any:
+    def _run(self, turn: turns.Turn) -> Any:
         if not self._async:
-            blocking = BlockingTurn(turn, self)
+            blocking = turns.BlockingTurn(turn, self)
             made = self._function(turn.text, blocking) if self._with_turn else self._function(turn.text)
             if inspect.isgenerator(made):
                 for piece in made:
@@ -200,7 +177,7 @@ class Worker:
             if not (inspect.isawaitable(made) or hasattr(made, "__aiter__")):
                 return made
             return self._in_loop(lambda: made)
-        waiting = AwaitedTurn(turn, self)
+        waiting = turns.AwaitedTurn(turn, self)
         arguments = [turn.text, waiting] if self._with_turn else [turn.text]
         return self._in_loop(lambda: self._function(*arguments))
 
@@ -226,12 +203,12 @@ class Worker:
         finally:
             self._task = None
 
-    def ask(self, agent: str, message: str, answered: Callable[[dict[str, Any]], None]) -> None:
+    def ask(self, question: dict[str, Any], answered: Callable[[dict[str, Any]], None]) -> None:
         """Put a question to another agent; `answered` is called in the listening thread."""
         self._last_question += 1
         number = self._last_question
         self._questions[number] = answered
-        self._line.send({"ask": number, "agent": agent, "message": message})
+        self._line.send({"ask": number, **question})
 
     def stream(self, text: str) -> None:
         """A piece of the answer."""
@@ -263,59 +240,8 @@ class Worker:
             raise Cancelled
 
 
-class BlockingTurn(Turn):
-    """The turn of functions that are not `async`."""
-
-    def __init__(self, turn: Turn, worker: Worker) -> None:
-        self.__dict__.update(turn.__dict__)
-        self._worker = worker
-
-    def ask_peer(self, agent: str, message: str) -> Reply:
-        """Ask another agent and wait for its answer. Raises PeerError."""
-        came: queue.Queue[dict[str, Any]] = queue.Queue()
-        self._worker.ask(agent, message, came.put)
-        return read_reply(agent, came.get())
-
-    def stream(self, text: str) -> None:
-        """Send a piece of the answer on its way now."""
-        self._worker.stream(text)
-
-
-class AwaitedTurn(Turn):
-    """The turn of `async` functions."""
-
-    def __init__(self, turn: Turn, worker: Worker) -> None:
-        self.__dict__.update(turn.__dict__)
-        self._worker = worker
-
-    async def ask_peer(self, agent: str, message: str) -> Reply:
-        """Ask another agent and wait for its answer. Raises PeerError."""
-        loop = asyncio.get_event_loop()
-        came: asyncio.Future[dict[str, Any]] = loop.create_future()
-
-        def settle(frame: dict[str, Any]) -> None:
-            if not came.done():
-                came.set_result(frame)
-
-        self._worker.ask(agent, message, lambda frame: _soon(loop, settle, frame))
-        return read_reply(agent, await came)
-
-    async def stream(self, text: str) -> None:
-        """Send a piece of the answer on its way now."""
-        self._worker.stream(text)
-
-
 class Streamed:
     """What a generator comes to: its answer has been sent already."""
-
-
-def read_reply(agent: str, frame: dict[str, Any]) -> Reply:
-    """What a question came to. Raises PeerError."""
-    if "error" in frame:
-        raise PeerError(frame["error"], frame.get("reason", "failed"))
-    reply = Reply(frame["text"])
-    reply.data, reply.agent = frame.get("data"), agent
-    return reply
 
 
 def plain(result: Any) -> Any:
@@ -359,11 +285,6 @@ def die_with(parent: int) -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)
-
-
-def _soon(loop: asyncio.AbstractEventLoop, call: Callable[[dict[str, Any]], None], frame: dict[str, Any]) -> None:
-    with contextlib.suppress(RuntimeError):  # the loop has ended with the call
-        loop.call_soon_threadsafe(call, frame)
 
 
 def main(arguments: list[str]) -> int:

@@ -146,6 +146,9 @@ class Turn(Protocol):
     async def stream(self, text: str) -> None:
         """Send a piece of the answer on its way now."""
 
+    def attach(self, name: str, data: bytes | str, media_type: str | None = None) -> None:
+        """Send a file with the answer. Raises ValueError when all of them together are too large."""
+
     async def ask_peer(self, agent: str, message: str, *, files: Sequence[File] = ()) -> PeerAnswer:
         """Ask another agent. Raises PeerError or LimitReached."""
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
 import time
+from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -82,10 +84,22 @@ CODE = """
             for piece in rest.split():
                 turn.stream(piece)
             return rest.replace(" ", "")
+        if word == "files":
+            for file in turn.files:
+                turn.attach("copy of " + file.name, file.data or file.uri)
+            return json.dumps([[file.name, file.media_type, len(file.data or ""), file.uri] for file in turn.files])
+        if word == "pass-on":
+            reply = turn.ask_peer("keeper", "files", files=turn.files)
+            return "%s, %s" % (reply, [(file.name, file.data) for file in reply.files])
+        if word == "too-much":
+            turn.attach("big.bin", b"x" * 20_000_001)
         return "%s from %d" % (text, os.getpid())
 
     async def slowly(text, turn):
         word, _, rest = text.partition(" ")
+        if word == "attach":
+            turn.attach("note.txt", "written")
+            return {"n": 1}
         if word == "wait":
             try:
                 open(rest, "w").write("started")
@@ -103,6 +117,13 @@ CODE = """
     def lines(text):
         for word in text.split():
             yield word
+"""
+KEEPER = """
+    def keep(text, turn):
+        "The same in our own interpreter."
+        for file in turn.files:
+            turn.attach("kept " + file.name, file.data or file.uri, "text/x-kept")
+        return f"kept {len(turn.files)}"
 """
 SCRIPT = """
 import os, subprocess, sys, time
@@ -125,6 +146,19 @@ elif word == "leave":
 elif word == "much":
     for _ in range(20):
         print("x" * 1_000_000)
+elif word == "files":
+    came, goes = os.environ["TEAMWRIGHT_FILES"], os.environ["TEAMWRIGHT_ANSWER_FILES"]
+    for name in sorted(os.listdir(came)):
+        with open(os.path.join(came, name), "rb") as file:
+            print(name, file.read()[:20])
+    if rest:
+        with open(os.path.join(goes, "sum.csv"), "w") as file:
+            file.write("a,b")
+        os.symlink("/etc/passwd", os.path.join(goes, "link"))
+    print(os.path.dirname(came))
+elif word == "fill":
+    for number in range(101):
+        open(os.path.join(os.environ["TEAMWRIGHT_ANSWER_FILES"], str(number)), "w").close()
 elif word == "umlauts":
     sys.stdout.buffer.write("\\u00e4\\u00f6\\u00fc\\u20ac".encode() * 50_000)
 else:
@@ -138,10 +172,12 @@ def team(tmp_path_factory: pytest.TempPathFactory, new_team: Any) -> Iterator[Te
     with closing(new_team(tmp_path_factory.mktemp("interpreters"))) as team:
         team.write("bot.py", CODE)
         (team.folder / "script.py").write_text(SCRIPT)
-        own: dict[str, Any] = {"kind": "run", "python": str(OTHERS[0]), "calls": ("friend",)}
+        own: dict[str, Any] = {"kind": "run", "python": str(OTHERS[0]), "calls": ("friend", "keeper")}
         team.launch("bot", run="bot:answer", max_concurrent=3, **own)
         team.launch("slowly", run="bot:slowly", **own)
         team.launch("friend", callers=("team/bot", "team/slowly"))
+        team.write("keeper.py", KEEPER)
+        team.launch("keeper", kind="run", run="keeper:keep", callers=("front-door", "team/bot"))
         team.launch("script", kind="script", script=("python", "script.py"), limits={"duration": 2.0})
         team.launch("placed", kind="script", script=("script.py", "{text}"), python=str(OTHERS[0]))
         for agent in team.processes:
@@ -279,6 +315,57 @@ def test_scripts(team: Team) -> None:
     assert not below(team)
     if "3.8" in str(OTHERS[0]):
         assert said(team.ask("placed", "hi ho")) == "HI HO by 8"
+
+
+FILES = [
+    {"raw": b64encode(b"one").decode(), "filename": "a.txt", "mediaType": "text/plain"},
+    {"raw": b64encode(b"two").decode(), "filename": "../../a.txt", "mediaType": "text/plain"},
+    {"url": "https://example.com/b.pdf", "filename": "b.pdf", "mediaType": "application/pdf"},
+]
+
+
+def with_files(team: Team, agent: str, text: str) -> dict[str, Any]:
+    """The answer to a text and three files."""
+    result = team.ask(agent, text, parts=[{"text": text}, *FILES])
+    parts = [part for artifact in result["task"].get("artifacts", ()) for part in artifact["parts"]]
+    return {
+        "text": "".join(part.get("text", "") for part in parts),
+        "files": [(part["filename"], part["mediaType"], b64decode(part["raw"])) for part in parts if "raw" in part],
+        "data": next((part["data"] for part in parts if "data" in part), None),
+    }
+
+
+def test_files_of_a_message_reach_a_function_and_go_back(team: Team) -> None:
+    got = with_files(team, "bot", "files")
+    assert json.loads(got["text"]) == [
+        ["a.txt", "text/plain", 3, None],
+        ["../../a.txt", "text/plain", 3, None],
+        ["b.pdf", "application/pdf", 0, "https://example.com/b.pdf"],
+    ]
+    assert got["files"] == [
+        ("copy of a.txt", "text/plain", b"one"),
+        ("copy of ../../a.txt", "text/plain", b"two"),
+        ("copy of b.pdf", "application/pdf", b"https://example.com/b.pdf"),
+    ]
+    here = with_files(team, "keeper", "files")
+    assert here["text"] == "kept 3"
+    assert here["files"][0] == ("kept a.txt", "text/x-kept", b"one")
+    passed = with_files(team, "bot", "pass-on")["text"]
+    assert passed.startswith("kept 3, [('kept a.txt', b'one')")
+    asked = with_files(team, "slowly", "attach")
+    assert (asked["data"], asked["files"]) == ({"n": 1}, [("note.txt", "text/plain", b"written")])
+    assert "files of one answer are larger than 20 MB" in failure(team.ask("bot", "too-much"))
+
+
+def test_files_of_a_message_lie_in_a_folder_of_the_script(team: Team) -> None:
+    got = with_files(team, "script", "files back")
+    *lines, folder = got["text"].splitlines()
+    assert lines == ["a-2.txt b'two'", "a.txt b'one'", "b.pdf.url b'https://example.com/'"]
+    assert got["files"] == [("sum.csv", "text/csv", b"a,b")]
+    assert not Path(folder).exists()
+    assert "link does not go out" in team.log("script")
+    assert said(team.ask("script", "files")).startswith("/")  # an empty folder where none came
+    assert failure(team.ask("script", "fill")) == "it left more than 100 files for the answer"
 
 
 def test_the_deadline_reaches_a_script(team: Team, tmp_path: Path) -> None:

@@ -44,6 +44,9 @@ class FakeTurn:
     async def stream(self, text: str) -> None:
         self.streamed.append(text)
 
+    def attach(self, name: str, data: bytes | str, media_type: str | None = None) -> None:
+        self.sent.append(File(name, media_type or "", data.encode() if isinstance(data, str) else data))
+
     async def ask_peer(self, agent: str, message: str, *, files: Sequence[File] = ()) -> PeerAnswer:
         self.asked.append((agent, message))
         self.sent.extend(files)
