@@ -148,7 +148,11 @@ class PeerError(TeamwrightError):
 
 
 class BackendError(TeamwrightError):
-    """The model or its SDK failed."""
+    """The model or its SDK failed; `reason` is a short stable word (bad_key, rate_limited, cut, blocked …)."""
+
+    def __init__(self, message: str, *, reason: str = "", hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.reason = reason
 
 
 class CodeError(TeamwrightError):

@@ -19,7 +19,10 @@ _NETWORK = (
     "no_proxy",
     "all_proxy",
     "REQUESTS_CA_BUNDLE",
+    "SSL_CERT_FILE",
 )
+#: Options of the backends that drive the tool loop themselves: see calls.py.
+_CALLS = ("retries", "timeout", "fallback_models")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,8 @@ class BackendInfo:
     `extra` is the optional dependency that brings it `probe` the module that shows it is
     installed, `package` the distribution whose version counts (None: core).
     `variables` are taken from the calling shell or `.env` where they are set; `models` are prefixes of model names.
+    `options` are the keys its `backend_options` may have; None = whatever there is, it looks itself. `needs_model`: it
+    has no model of its own choice.
     `threads`: importing it starts threads, so it must never be forked. `paid`: its calls may cost money.
     """
 
@@ -38,6 +43,8 @@ class BackendInfo:
     package: str | None = None
     variables: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
+    options: tuple[str, ...] | None = None
+    needs_model: bool = False
     threads: bool = False
     paid: bool = True
 
@@ -99,6 +106,8 @@ _ALL = (
         "openai",
         variables=("OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID", *_NETWORK),
         models=("gpt-", "chatgpt-", "o1", "o3", "o4-", "openai/"),
+        options=("base_url", "key_variable", "headers", "stream", *_CALLS),
+        needs_model=True,
     ),
 )
 

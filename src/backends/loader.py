@@ -12,7 +12,7 @@ from teamwright.backends.catalog import CATALOG, BackendInfo
 from teamwright.errors import MissingExtra, UserError
 
 #: The backends that are built in; the module of each has `create()`.
-BUILT_IN = ("offline",)
+BUILT_IN = ("offline", "openai")
 
 
 def known(name: str) -> BackendInfo:

@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 #: Seconds a tool without a limit of its own may take. Calls of peers have their own deadline.
 TOOL_DEADLINE = 300.0
 _RESULT_LIMIT = 200_000
+#: Characters of broken arguments that the model gets to see again.
+_SHOWN = 500
 #: Files of tools and peers that go out with the answer: the newest of each name, at most so many bytes.
 _FILES_LIMIT = 20_000_000
 #: Limits that are the whole query's: a tool that meets one ends the turn, the model can't do anything about it.
@@ -32,11 +34,15 @@ _FINAL = ("cost_usd", "tool_calls", "duration")
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """What a model asks for. `id` is its own, unique in the conversation."""
+    """What a model asks for. `id` is its own, unique in the conversation.
+
+    `broken` is what came instead of arguments where that was no JSON object: such a call is answered with an error.
+    """
 
     id: str
     name: str
     arguments: Mapping[str, Any]
+    broken: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,12 +156,17 @@ async def call_tool(turn: Turn, tools: Mapping[str, Tool], call: ToolCall) -> To
     Only cancelling passes, and a limit of the whole query.
     """
     tool = tools.get(call.name)
+    given = dict(call.arguments) if call.broken is None else call.broken
     with turn.tracer.tool_call(
-        name=call.name, call_id=call.id, arguments=dict(call.arguments), source=tool.source if tool else None
+        name=call.name, call_id=call.id, arguments=given, source=tool.source if tool else None
     ) as span:
         if tool is None:
             message = f"there is no tool {call.name!r}; there are {', '.join(tools) or 'none'}"
             span.fail(message, reason="unknown_tool").result(message)
+            return ToolResult(call, f"error: {message}", failed=True)
+        if call.broken is not None:
+            message = f"the arguments are not a JSON object: {call.broken[:_SHOWN]}"
+            span.fail(message, reason="malformed_arguments").result(message)
             return ToolResult(call, f"error: {message}", failed=True)
         try:
             text, files = _split(await _within(tool, call, turn))
@@ -201,11 +212,17 @@ def to_messages(entries: Sequence[Entry]) -> list[Mapping[str, Any]]:
     return made
 
 
-def reply_message(text: str, calls: Sequence[ToolCall]) -> dict[str, Any]:
-    """A model's reply as a `chat` span holds it: its words, if any, and its calls."""
-    parts = [genai.text(text)] if text or not calls else []
-    parts += [genai.tool_call(call.name, dict(call.arguments), call.id) for call in calls]
-    return genai.message("assistant", *parts, finish_reason="tool_call" if calls else "stop")
+def reply_message(
+    text: str, calls: Sequence[ToolCall], *, thinking: str = "", finish_reason: str | None = None
+) -> dict[str, Any]:
+    """A model's reply as a `chat` span holds it: what it thought, its words, if any, and its calls."""
+    parts = [genai.reasoning(thinking)] if thinking else []
+    parts += [genai.text(text)] if text or not calls else []
+    parts += [
+        genai.tool_call(call.name, dict(call.arguments) if call.broken is None else call.broken, call.id)
+        for call in calls
+    ]
+    return genai.message("assistant", *parts, finish_reason=finish_reason or ("tool_call" if calls else "stop"))
 
 
 def _split(value: Any) -> tuple[str, tuple[File, ...]]:
@@ -213,14 +230,15 @@ def _split(value: Any) -> tuple[str, tuple[File, ...]]:
     if isinstance(value, File):
         value = [value]
     if isinstance(value, list | tuple) and value and all(isinstance(item, File) for item in value):
-        return "\n".join(_named(file) for file in value), tuple(value)
+        return "\n".join(named(file) for file in value), tuple(value)
     if isinstance(value, Answer | PeerAnswer):
         words = [value.text, to_json(dict(value.data)) if value.data is not None else ""]
-        return as_text("\n".join(filter(None, [*words, *map(_named, value.files)]))), value.files
+        return as_text("\n".join(filter(None, [*words, *map(named, value.files)]))), value.files
     return as_text(value), ()
 
 
-def _named(file: File) -> str:
+def named(file: File) -> str:
+    """A file as a model reads of it."""
     size = f"{len(file.data):,} bytes" if file.data is not None else file.uri
     return f"(file {file.name}, {file.media_type}, {size})"
 

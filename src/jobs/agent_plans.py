@@ -17,7 +17,7 @@ from teamwright.backends.loader import BUILT_IN
 from teamwright.errors import Problem
 from teamwright.host.api import RestartPolicy
 from teamwright.jobs import own_code
-from teamwright.jobs.backend_choice import DEFAULT, choose, install_command, installed
+from teamwright.jobs.backend_choice import DEFAULT, choose, faults, install_command, installed
 from teamwright.jobs.merging import KINDS, environments, kinds_of, merge
 from teamwright.jobs.modules import Fault, check_class, check_function, inspect_module
 from teamwright.jobs.names import looks_secret, suggestion
@@ -205,6 +205,8 @@ class AgentResolver:
             self._findings.report(
                 place, f"the backend {info.name} is not built yet", f"write backend: {' or '.join(BUILT_IN)}"
             )
+        for keys, fault, better in faults(info, entry.model, entry.backend_options):
+            self._findings.report(self._origin(path[1], *keys), fault, better)
         return info
 
     def _check_code(self, entry: AgentEntry, path: KeyPath) -> None:

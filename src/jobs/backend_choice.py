@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from teamwright.backends.catalog import CATALOG, BackendInfo, for_model
@@ -32,6 +32,18 @@ def choose(
     if name not in CATALOG:
         return None, f"no backend {name!r}", suggestion(name, CATALOG, kind="backends")
     return CATALOG[name], None, None
+
+
+def faults(
+    info: BackendInfo, model: str | None, options: Mapping[str, object]
+) -> Iterator[tuple[tuple[str, ...], str, str | None]]:
+    """What the backend can't do with these: where (`backend`, or a key of `backend_options`), what is wrong, a hint."""
+    if info.needs_model and model is None:
+        yield ("backend",), f"the backend {info.name} needs a model", "write model: …"
+    for key in options if info.options is not None else ():
+        if key not in (info.options or ()):
+            message = f"the backend {info.name} has no option {key!r}"
+            yield ("backend_options", key), message, suggestion(key, info.options or (), kind="options")
 
 
 def installed(info: BackendInfo, find: Callable[[str], object] = importlib.util.find_spec) -> bool:

@@ -90,6 +90,7 @@ ATTRIBUTES: Final[dict[str, tuple[str, str]]] = {
     v.ATTEMPT: ("Which try this is, from 1", "2"),
     v.REASON: ("Why it happened", "hung"),
     v.COST_USD: ("Dollars; absent where the price is not known, never 0 for unknown", "0.0123"),
+    v.TOKENS_ESTIMATED: ("The server did not say how many tokens it used: guessed from the text", "true"),
     v.COST_ESTIMATED: ("The dollars or the tokens they stand on are an estimate", "true"),
     v.MODEL_CALLS: ("Model calls below it", "3"),
     v.TOOL_CALLS: ("Tool calls below it", "5"),

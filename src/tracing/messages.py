@@ -24,6 +24,11 @@ def text(content: str) -> Part:
     return {"type": "text", "content": content}
 
 
+def reasoning(content: str) -> Part:
+    """A part that the model thought rather than said."""
+    return {"type": "reasoning", "content": content}
+
+
 def tool_call(name: str, arguments: Any, call_id: str | None = None) -> Part:
     """A part in which the model asks for a tool."""
     return {"type": "tool_call", "id": call_id, "name": name, "arguments": arguments}

@@ -121,6 +121,7 @@ class ModelSpan(ActiveSpan):
         reasoning_tokens: int | None = None,
         cost_usd: float | None = None,
         estimated: bool = False,
+        tokens_estimated: bool = False,
     ) -> Self:
         """What the call used. Unknown is None, not 0. Without a cost the list price is taken, as an estimate."""
         if cost_usd is None:
@@ -143,6 +144,7 @@ class ModelSpan(ActiveSpan):
                 v.REASONING_TOKENS: reasoning_tokens,
                 v.COST_USD: cost_usd,
                 v.COST_ESTIMATED: True if estimated and cost_usd is not None else None,
+                v.TOKENS_ESTIMATED: tokens_estimated or None,
             }
         )
 

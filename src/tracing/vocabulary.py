@@ -99,6 +99,7 @@ ATTEMPT: Final = "teamwright.attempt"
 REASON: Final = "teamwright.reason"
 COST_USD: Final = "teamwright.cost_usd"
 COST_ESTIMATED: Final = "teamwright.cost_estimated"
+TOKENS_ESTIMATED: Final = "teamwright.tokens_estimated"  # the server did not say, they were guessed from the text
 MODEL_CALLS: Final = "teamwright.usage.model_calls"
 TOOL_CALLS: Final = "teamwright.usage.tool_calls"
 PEER_CALLS: Final = "teamwright.usage.peer_calls"
@@ -174,7 +175,7 @@ NEVER_SECRET: Final = frozenset(
         OPERATION, PROVIDER, WORKFLOW, AGENT_ID, REQUEST_MODEL, RESPONSE_MODEL, FINISH_REASONS, FIRST_TOKEN,
         INPUT_TOKENS, OUTPUT_TOKENS, CACHE_READ_TOKENS, CACHE_WRITE_TOKENS, REASONING_TOKENS, TOOL_TYPE, JOB, REVISION,
         AGENT, RUN_ID, PARENT_RUN_ID, ROOT_RUN_ID, DEPTH, ENTRY, TASK_ID, TASK_STATE, ATTEMPT, COST_USD,
-        COST_ESTIMATED, MODEL_CALLS, TOOL_CALLS, PEER_CALLS, OPENINFERENCE_KIND,
+        COST_ESTIMATED, TOKENS_ESTIMATED, MODEL_CALLS, TOOL_CALLS, PEER_CALLS, OPENINFERENCE_KIND,
     ]
 )  # fmt: skip
 #: The beginnings of content attributes of other people's instrumentation.

@@ -193,6 +193,14 @@ def test_a_missing_extra(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> Non
     assert "(uv sync --extra claude)" in lines[0]
 
 
+def test_what_a_backend_must_have_and_what_it_does_not_know(folder: Folder) -> None:
+    assert folder.lines("agents:\n  - id: a\n    backend: openai\n    backend_options: {base_ulr: x}") == [
+        "team.yaml:3: agents[0].backend: agent 'a': the backend openai needs a model (write model: …)",
+        "team.yaml:4: agents[0].backend_options.base_ulr: agent 'a': the backend openai has no option 'base_ulr' "
+        "(did you mean 'base_url'?)",
+    ]
+
+
 def test_packages_are_looked_for_and_not_imported() -> None:
     assert installed(CATALOG["offline"])
     assert installed(CATALOG["claude"], find=lambda name: object())

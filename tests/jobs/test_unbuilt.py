@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from teamwright.jobs import agent_plans
 from teamwright.jobs.older import OLDER
 from teamwright.jobs.source import KeyPath
 from teamwright.jobs.unbuilt import TABLE
@@ -46,8 +47,9 @@ def test_refused_in_the_defaults_as_well(folder: Folder) -> None:
     assert line.startswith("team.yaml:1: defaults.limits.cost_usd: cost limits are not built yet")
 
 
-def test_backends_that_cannot_run_yet_are_refused(folder: Folder) -> None:
-    lines = folder.lines("agents: [{id: lead, backend: openai}]")
+def test_backends_that_cannot_run_yet_are_refused(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agent_plans, "BUILT_IN", ("offline",))
+    lines = folder.lines("agents: [{id: lead, backend: openai, model: m}]")
     assert lines == [
         "team.yaml:1: agents[0].backend: agent 'lead': the backend openai is not built yet (write backend: offline)"
     ]

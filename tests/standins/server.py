@@ -141,12 +141,14 @@ class StandIn(ABC):
             return True
         answering = asyncio.ensure_future(self._answer(writer, seen, reply))
         leaving = asyncio.ensure_future(_left(reader))
-        await asyncio.wait([answering, leaving], return_when=asyncio.FIRST_COMPLETED)
-        if not answering.done():
-            seen.gone.set()
+        try:
+            await asyncio.wait([answering, leaving], return_when=asyncio.FIRST_COMPLETED)
+            if not answering.done() or isinstance(answering.exception(), ConnectionError):
+                seen.gone.set()
+        finally:
             answering.cancel()
-        leaving.cancel()
-        results = await asyncio.gather(answering, leaving, return_exceptions=True)
+            leaving.cancel()
+            results = await asyncio.gather(answering, leaving, return_exceptions=True)
         if results[0] is not True:
             if isinstance(results[0], Exception) and not isinstance(results[0], ConnectionError):
                 self.unexpected.append(f"the stand-in failed: {results[0]!r}")
