@@ -7,21 +7,20 @@ don't use; the pool costs a sixth.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import urlsplit
 
 import httpx
 
-from teamwright.loopback import LoopbackError, NotConnected, Pool, Response
+from teamwright.agents.foreign import ANSWER_LIMIT
+from teamwright.loopback import LoopbackError, NotConnected, Pool
 
 #: Seconds.
 _CONNECT = 3.0
 #: Seconds from the headers of an answer to its end: the work is done by then, only its bytes are on their way.
 _BODY = 60.0
-#: Bytes. No answer is longer.
-_LIMIT = 64 << 20
 
 
 class Unreachable(Exception):
@@ -30,6 +29,10 @@ class Unreachable(Exception):
 
 class Broken(Exception):
     """The connection ended, or said something that isn't HTTP, before the whole answer was there."""
+
+
+class TooLong(Exception):
+    """The answer goes on and on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +51,13 @@ class Channels:
         self._pool = Pool(connect=_CONNECT)
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Reply:
-        """Send a request and wait for its response, as long as it takes. Raises Unreachable or Broken."""
+        """Send a request and wait for its response, as long as it takes. Raises Unreachable, Broken or TooLong."""
         scheme, host, port, path = _split(url)
         if scheme != "http":
             return await self._through_httpx(url, headers, body)
         try:
             async with await self._pool.request("POST", (host, port), path, headers, body) as response:
-                return Reply(response.status, await _content(response))
+                return Reply(response.status, await _content(response.chunks()))
         except NotConnected as error:
             raise Unreachable("no connection in time" if error.timeout else str(error)) from None
         except LoopbackError as error:
@@ -67,23 +70,23 @@ class Channels:
 
     async def _through_httpx(self, url: str, headers: Mapping[str, str], body: bytes) -> Reply:
         try:
-            response = await self._http.post(url, content=body, headers=dict(headers))
+            async with self._http.stream("POST", url, content=body, headers=dict(headers)) as response:
+                return Reply(response.status_code, await _content(response.aiter_bytes()))
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise Unreachable(str(error) or "no connection in time") from None
         except httpx.HTTPError as error:
             raise Broken(str(error) or type(error).__name__) from None
-        return Reply(response.status_code, response.content)
 
 
-async def _content(response: Response) -> bytes:
+async def _content(chunks: AsyncIterator[bytes]) -> bytes:
     pieces: list[bytes] = []
     size = 0
     try:
         async with asyncio.timeout(_BODY):
-            async for piece in response.chunks():
+            async for piece in chunks:
                 size += len(piece)
-                if size > _LIMIT:
-                    raise Broken(f"the answer is longer than {_LIMIT >> 20} MB")
+                if size > ANSWER_LIMIT:
+                    raise TooLong(f"answered with more than {ANSWER_LIMIT >> 20} MB")
                 pieces.append(piece)
     except TimeoutError:
         raise Broken(f"the answer was not complete after {_BODY:g} s") from None

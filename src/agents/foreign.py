@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 CARD_DEADLINE = 10.0
 #: Bytes. No card is larger.
 CARD_LIMIT = 1 << 20
+#: Bytes. No answer is longer.
+ANSWER_LIMIT = 64 << 20
 
 #: Names under which a server on this machine may know itself.
 _HERE = frozenset(["127.0.0.1", "localhost", "::1", "0.0.0.0", "::"])

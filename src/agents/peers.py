@@ -18,7 +18,7 @@ import httpx
 
 from teamwright.agents.breaker import Breaker
 from teamwright.agents.budget import Grant, PeerBudget
-from teamwright.agents.channel import Broken, Channels, Reply, Unreachable
+from teamwright.agents.channel import Broken, Channels, Reply, TooLong, Unreachable
 from teamwright.agents.foreign import endpoint, fetch_card
 from teamwright.agents.spec import FOREIGN, AgentSpec, PeerSpec
 from teamwright.agents.wire import HEADERS, read_answer, request_body
@@ -45,6 +45,8 @@ _SESSIONS = 10_000
 _RETRY_PAUSE = 0.1
 #: Characters of a name that a model made up.
 _NAME_LIMIT = 120
+#: Failures of calls that did not get there: they cost nothing.
+_FREE = frozenset(["unreachable", "bad_card", "unauthorized", "forbidden", "busy"])
 _CONVERSATIONS = UUID("6f6a2c4e-3c1b-5d0e-9f57-0c1f6a2d9b11")
 
 
@@ -117,6 +119,8 @@ class Peers:
     ) -> PeerAnswer:  # fmt: skip
         run, message_id = caller.run, str(uuid4())
         deadline, name = self._deadline(run)
+        if peer.duration is not None and peer.duration < deadline:
+            deadline, name = peer.duration, f"its limits.duration, {peer.duration:g} s"
         headers = dict(HEADERS)
         if peer.kind in FOREIGN:
             headers.update(peer.headers)
@@ -131,9 +135,15 @@ class Peers:
             _keep_to_ourselves(headers, metadata)
         body = request_body(text, files, message_id=message_id, context_id=session, metadata=metadata)
         with self._breakers[peer.id].attempt():
-            async with caller.waiting():
-                content = await self._post(peer, headers, body, deadline, name)
-            answer, error = read_answer(peer.id, content)
+            try:
+                async with caller.waiting():
+                    content = await self._post(peer, headers, body, deadline, name)
+                answer, error = read_answer(peer.id, content)
+            except PeerError as failed:
+                if peer.kind in FOREIGN and failed.reason not in _FREE:
+                    span.answer(None, usage=Usage.unknown())
+                    caller.count(Usage.unknown())
+                raise
         grant.spent = answer.usage.peer_calls
         span.answer(answer.text, state=answer.state, usage=answer.usage)
         span.set({v.TASK_ID: answer.task_id})
@@ -154,6 +164,8 @@ class Peers:
                 raise PeerError(f"{peer.id} can't be reached: {error}", reason="unreachable") from None
             except Broken as error:
                 raise PeerError(f"the connection to {peer.id} broke: {error}", reason="broken_connection") from None
+            except TooLong as error:
+                raise PeerError(f"{peer.id} {error}", reason="bad_answer") from None
         if reply.status == 200:
             return reply.content
         reason = {401: "unauthorized", 403: "forbidden", 429: "busy", 503: "busy"}.get(reply.status, "bad_answer")
@@ -164,6 +176,7 @@ class Peers:
         try:
             return await self._channels.post(url, headers, body)
         except Unreachable:
+            self._endpoints.pop(peer.id, None)  # it may come back with another card
             # Nothing was sent: the one case in which a second try can't do the work twice.
             self._tracer.current().retry(2, "unreachable", after=_RETRY_PAUSE)
             await asyncio.sleep(_RETRY_PAUSE)

@@ -26,7 +26,8 @@ FRONT_DOOR = "front-door"
 class PeerSpec:
     """An agent that this one may call. `id` is what `query_agent` takes; name and skills stand on its card.
 
-    A foreign one's `url` is where its card is found; it gets `headers` instead of a token of ours.
+    A foreign one's `url` is where its card is found; it gets `headers` instead of a token of ours, and `duration`
+    seconds for an answer, as it can't be held to a limit of its own.
     """
 
     id: str
@@ -35,6 +36,7 @@ class PeerSpec:
     url: str
     kind: Kind = "declared"
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    duration: float | None = None
 
     @property
     def registry_id(self) -> str:

@@ -84,24 +84,20 @@ def struct(values: Mapping[str, Any]) -> Struct:
 
 def usage_values(usage: Usage) -> dict[str, Any]:
     """A usage as it travels under USAGE_EXT."""
-    values: dict[str, Any] = {
-        "input_tokens": usage.input_tokens,
-        "output_tokens": usage.output_tokens,
-        "model_calls": usage.model_calls,
-        "tool_calls": usage.tool_calls,
-        "peer_calls": usage.peer_calls,
-        "estimated": usage.estimated,
-    }
+    counts = {name: count for name, count in usage.counts.items() if count is not None}
+    values: dict[str, Any] = {**counts, "estimated": usage.estimated}
+    if usage.partial:
+        values["partial"] = True
     if usage.cost_usd is not None:
         values["cost_usd"] = usage.cost_usd
     return values
 
 
 def usage_from(metadata: Mapping[str, Any]) -> Usage:
-    """The usage in a reply's metadata; unknown cost where it isn't one of ours."""
+    """The usage in a reply's metadata; unknown where it isn't one of ours."""
     found = metadata.get(USAGE_EXT)
     if not isinstance(found, Mapping):
-        return Usage(cost_usd=None)
+        return Usage.unknown()
 
     def number(key: str) -> float:
         value = found.get(key)
@@ -115,6 +111,7 @@ def usage_from(metadata: Mapping[str, Any]) -> Usage:
         peer_calls=int(number("peer_calls")),
         cost_usd=number("cost_usd") if "cost_usd" in found else None,
         estimated=bool(found.get("estimated")),
+        partial=found.get("partial") is True,
     )
 
 

@@ -37,7 +37,10 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a piece of work used, summed over everything below it. `cost_usd` None = unknown."""
+    """What a piece of work used, summed over everything below it. `cost_usd` None = unknown.
+
+    `partial` = somebody below, a foreign agent for example, told nothing of what it used: the counts are at least that.
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -46,6 +49,7 @@ class Usage:
     peer_calls: int = 0
     cost_usd: float | None = 0.0
     estimated: bool = False
+    partial: bool = False
 
     def __add__(self, other: Usage) -> Usage:
         cost = None if self.cost_usd is None or other.cost_usd is None else self.cost_usd + other.cost_usd
@@ -57,7 +61,19 @@ class Usage:
             self.peer_calls + other.peer_calls,
             cost,
             self.estimated or other.estimated,
+            self.partial or other.partial,
         )
+
+    @property
+    def counts(self) -> dict[str, int | None]:
+        """The counts by name; None where nothing is known."""
+        names = ("input_tokens", "output_tokens", "model_calls", "tool_calls", "peer_calls")
+        return {name: getattr(self, name) or (None if self.partial else 0) for name in names}
+
+    @classmethod
+    def unknown(cls) -> Usage:
+        """That of somebody who told nothing."""
+        return cls(cost_usd=None, partial=True)
 
 
 @dataclass(frozen=True, slots=True)

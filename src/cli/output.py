@@ -99,7 +99,7 @@ def job_table(view: dict[str, Any]) -> Table:
                 str(agent["level"]),
                 milliseconds(agent["started_in_ms"]),
                 str(agent["restarts"]),
-                last_exit(agent["last_exit"]),
+                last_exit(agent["last_exit"]) if agent["last_exit"] else agent.get("last_error") or "-",
             )
             for agent in view["agents"]
         ),

@@ -33,10 +33,14 @@ class QueryResult:
 
 
 def usage_of(found: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of the usage metadata that `query` prints."""
+    """The part of the usage metadata that `query` prints; what is not known is None.
+
+    `partial` = somebody who took part told nothing of what it used.
+    """
+    partial = found.get("partial") is True
+    counts = {name: found.get(name, None if partial else 0) for name in ("input_tokens", "output_tokens", "tool_calls")}
     return {
-        "input_tokens": int(found.get("input_tokens", 0)),
-        "output_tokens": int(found.get("output_tokens", 0)),
+        **{name: None if count is None else int(count) for name, count in counts.items()},
         "cost_usd": found.get("cost_usd"),
-        "tool_calls": int(found.get("tool_calls", 0)),
+        "partial": partial,
     }

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp
 from teamwright import __version__
 from teamwright.engine import answers, engine_routes, jaeger_routes, job_routes, metrics_route, recovery, trace_routes
 from teamwright.engine.auth import Gate, OwnHostOnly
+from teamwright.engine.checkups import Checkups
 from teamwright.engine.control import Guard
 from teamwright.engine.fingerprint import fingerprint
 from teamwright.engine.follow import Followers
@@ -109,8 +110,9 @@ class Engine:
             wake=self._wake,
             died=self._died,
             join=self.foreign.join,
-            changed=lambda: self.idle.check(),
+            changed=self._changed,
         )
+        self.checkups = Checkups(self.state, self.foreign.join, self.jobs.note)
         self.recovery = recovery.Recovery(self.jobs)
         self.front_door = FrontDoor(
             self.state, gate, self.upstream, self.followers, self.spans.tracer, engine_url=order.url
@@ -132,6 +134,7 @@ class Engine:
             asyncio.create_task(self.idle.run(), name="idle"),
             asyncio.create_task(self._recover(self.spans.lying_about()), name="recovery"),
         ]
+        self.checkups.sync()
         if self.state.active():
             self._wake()
 
@@ -140,6 +143,7 @@ class Engine:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.checkups.aclose()
         await self.front_door.aclose()
         await self.followers.aclose()
         self.upstream.close()
@@ -214,6 +218,10 @@ class Engine:
 
     def _on_lost(self) -> None:
         self.jobs.host_lost()
+
+    def _changed(self) -> None:
+        self.checkups.sync()
+        self.idle.check()
 
     def _died(self, job: str, agent: str, incarnation: str, reason: str) -> None:
         self.registry.drop(job, agent, incarnation)

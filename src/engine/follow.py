@@ -20,6 +20,7 @@ from teamwright.errors import PeerError
 from teamwright.tracing import vocabulary as v
 from teamwright.tracing.messages import encode
 from teamwright.tracing.propagation import ParentContext
+from teamwright.tracing.spans import used
 from teamwright.tracing.tracer import Tracer
 
 log = logging.getLogger("teamwright.engine")
@@ -65,12 +66,7 @@ class FormerRoot:
                 v.TASK_STATE: reading.state,
                 v.INPUT_MESSAGES: encode(row.query) if row.query else None,
                 v.OUTPUT_MESSAGES: encode(reading.answer, "assistant") if reading.answer else None,
-                v.INPUT_TOKENS: usage.input_tokens,
-                v.OUTPUT_TOKENS: usage.output_tokens,
-                v.MODEL_CALLS: usage.model_calls,
-                v.TOOL_CALLS: usage.tool_calls,
-                v.PEER_CALLS: usage.peer_calls,
-                v.COST_USD: usage.cost_usd,
+                **used(usage),
                 v.ERROR_TYPE: reason if error else None,
                 **{v.LABEL_PREFIX + key: value for key, value in row.labels.items()},
             },
@@ -115,7 +111,9 @@ class Followers:
             if job is None:
                 self._state.tasks.pop(row.span_id, None)
                 continue
-            self.follow(Query(row, FormerRoot(row, tracer(job)), self._state))
+            query = Query(row, FormerRoot(row, tracer(job)), self._state)
+            query.reading.foreign = job.plan.agent(row.agent).foreign
+            self.follow(query)
         return list(self._tasks - before)
 
     async def aclose(self) -> None:

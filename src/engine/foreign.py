@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from teamwright.agents.foreign import endpoint, fetch_card
+from teamwright.agents.foreign import ANSWER_LIMIT, endpoint, fetch_card
 from teamwright.engine.query import Admitted
 from teamwright.engine.records import AgentRecord
 from teamwright.engine.secret_store import SecretStore
@@ -19,7 +20,8 @@ from teamwright.tracing.tracer import Tracer
 if TYPE_CHECKING:
     import httpx
 
-#: Seconds to connect, and between two pieces of an answer.
+#: Seconds to connect; and from one piece of an answer to the next, and for one that comes whole, where the agent has no
+#: `limits.duration`.
 CONNECT, ANSWER = 5.0, 600.0
 
 
@@ -53,15 +55,24 @@ class Foreign:
 
     @asynccontextmanager
     async def post(self, agent: AgentRecord, body: bytes, headers: Mapping[str, str]) -> AsyncIterator[ForeignResponse]:
-        """Its response to a JSON-RPC call, the body not yet read. Raises PeerError."""
+        """Its response to a JSON-RPC call, the body not yet read; within the agent's `limits.duration`, if it has one.
+
+        Raises PeerError: unreachable, timeout, broken_connection, bad_answer.
+        """
         import httpx
 
-        url = await self._endpoint(agent)
+        plan = self.plan(agent)
+        seconds = plan.limits.duration if plan is not None else None
         fixed = {"content-type": "application/json", "a2a-version": "1.0"}
         sent = {**fixed, **headers, **self._credentials(agent)}
         try:
-            async with self._http().stream("POST", url, content=body, headers=sent) as response:
-                yield ForeignResponse(response)
+            async with asyncio.timeout(seconds):
+                url = await self._endpoint(agent)
+                async with self._http().stream("POST", url, content=body, headers=sent) as response:
+                    yield ForeignResponse(agent.agent, response)
+        except TimeoutError:
+            message = f"agent {agent.agent} did not answer in time (limits.duration {seconds or ANSWER:g} s)"
+            raise PeerError(message, reason="timeout") from None
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             self._endpoints.pop((agent.id, self._address(agent)), None)
             raise PeerError(f"agent {agent.agent} can't be reached: {_why(error)}", reason="unreachable") from error
@@ -105,18 +116,25 @@ class Foreign:
 class ForeignResponse:
     """A response whose head has come, as `loopback.Response` shows it."""
 
-    def __init__(self, response: httpx.Response) -> None:
+    def __init__(self, agent: str, response: httpx.Response) -> None:
+        self._agent = agent
         self._response = response
         self.status = response.status_code
         self.headers: Mapping[str, str] = dict(response.headers)
 
     async def read(self) -> bytes:
-        """The whole body."""
-        return await self._response.aread()
+        """The whole body. Raises PeerError when it is too long, TimeoutError when it takes too long."""
+        async with asyncio.timeout(ANSWER):
+            return b"".join([chunk async for chunk in self.chunks()])
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """The body in the pieces it comes in."""
+        """The body in the pieces it comes in. Raises PeerError when there are too many."""
+        size = 0
         async for chunk in self._response.aiter_bytes():
+            size += len(chunk)
+            if size > ANSWER_LIMIT:
+                message = f"agent {self._agent} answered with more than {ANSWER_LIMIT >> 20} MB"
+                raise PeerError(message, reason="bad_answer")
             yield chunk
 
 
@@ -136,6 +154,7 @@ def go_abroad(admitted: Admitted, agent: AgentRecord, plan: AgentPlan, tracer: T
         metadata.pop(RUN_EXT, None)
         admitted.headers.pop("baggage", None)
     inject(span, admitted.headers, metadata)
+    admitted.query.reading.foreign = True
     admitted.query.through(span)
 
 

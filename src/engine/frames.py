@@ -31,23 +31,28 @@ class Splitter:
     """Cuts a byte stream into whole frames, each with its blank line."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._parts: list[bytes] = []
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """The frames that `chunk` completes."""
-        data = self._rest + chunk
+        last = self._parts[-1] if self._parts else b""
+        if len(last) >= 3 and not _END.search(last[-3:] + chunk):
+            self._parts.append(chunk)  # a long frame is put together once, when it is whole
+            return []
+        rest = self.rest
+        data = rest + chunk
         frames = []
         start = 0
-        for match in _END.finditer(data, max(0, len(self._rest) - 3)):
+        for match in _END.finditer(data, max(0, len(rest) - 3)):
             frames.append(data[start : match.end()])
             start = match.end()
-        self._rest = data[start:]
+        self._parts = [data[start:]]
         return frames
 
     @property
     def rest(self) -> bytes:
         """What came after the last whole frame."""
-        return self._rest
+        return b"".join(self._parts)
 
 
 def payload(frame: bytes) -> dict[str, Any] | None:
@@ -68,12 +73,16 @@ def event(data: bytes, name: str | None = None) -> bytes:
 
 @dataclass(slots=True)
 class Reading:
-    """What an agent has told so far. `state` is the A2A task state as a plain word (`completed`, `input_required`)."""
+    """What an agent has told so far. `state` is the A2A task state as a plain word (`completed`, `input_required`).
+
+    `foreign` = it is not ours: what it doesn't tell about its usage is unknown, not nothing.
+    """
 
     task_id: str | None = None
     context_id: str | None = None
     state: str | None = None
     error: str | None = None
+    foreign: bool = False
     _artifacts: dict[str, str] = field(default_factory=dict)
     _said: str = ""
     _usage: Mapping[str, Any] | None = None
@@ -106,6 +115,8 @@ class Reading:
     def usage(self) -> Usage:
         """What the whole tree used, as the agent told it."""
         found = self._usage or {}
+        if self.foreign and not found:
+            return Usage.unknown()
         counts = {
             key: int(found[key])
             for key in ("input_tokens", "output_tokens", "model_calls", "tool_calls", "peer_calls")
@@ -116,6 +127,7 @@ class Reading:
             **counts,
             cost_usd=float(cost) if isinstance(cost, int | float) else None,
             estimated=found.get("estimated") is True,
+            partial=found.get("partial") is True,
         )
 
     def take(self, reply: Mapping[str, Any]) -> None:
@@ -184,8 +196,9 @@ def seal(reply: dict[str, Any], values: Mapping[str, Any]) -> None:
     result = _modern(reply.get("result"))
     for kind in ("task", "message", "statusUpdate"):
         if isinstance(holder := result.get(kind), dict):
-            metadata = holder.setdefault("metadata", {})
-            metadata[USAGE_EXT] = {**metadata.get(USAGE_EXT, {}), **values}
+            metadata = found if isinstance(found := holder.get("metadata"), dict) else {}
+            told = found if isinstance(found := metadata.get(USAGE_EXT), Mapping) else {}
+            holder["metadata"] = {**metadata, USAGE_EXT: {**told, **values}}
 
 
 def shows_task(reply: Mapping[str, Any]) -> bool:

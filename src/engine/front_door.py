@@ -24,7 +24,7 @@ from teamwright.engine.follow import Followers
 from teamwright.engine.foreign import go_abroad
 from teamwright.engine.frames import Reading, Splitter, event, payload, seal, shows_task
 from teamwright.engine.intake import body_of, check_message, check_type
-from teamwright.engine.query import Admitted, admit
+from teamwright.engine.query import Admitted, Query, admit
 from teamwright.engine.records import AgentRecord, JobRecord
 from teamwright.engine.relay import Head, Relay, leaving
 from teamwright.engine.rest import RestRelay
@@ -212,6 +212,10 @@ class FrontDoor:
                     if response.status != 200:
                         raise _refusal(agent, response.status, await response.read())
                     if media.startswith(_SSE):
+                        if call.method not in rpc.STREAMS:
+                            raise PeerError(
+                                f"agent {agent.agent} answered with a stream that nobody asked for", reason="bad_answer"
+                            )
                         relay.begin(Head(media, headers=_returned(response.headers)))
                         await self._stream(response, relay, admitted)
                     else:
@@ -241,10 +245,13 @@ class FrontDoor:
             for frame in splitter.feed(chunk):
                 reply = payload(frame)
                 if reply is not None and not query.ended:
-                    query.read(reply)
+                    try:
+                        query.read(reply)
+                    except (ValueError, AttributeError, TypeError):
+                        raise _not_a2a(query.row.agent) from None
                     if query.reading.over and not _snapshot(reply, query.reading):
                         query.end()
-                        seal(reply, query.values)
+                        _seal(reply, query)
                         await relay.send(event(rpc.encode(reply), "error" if "error" in reply else None))
                         continue
                 await relay.send(frame)
@@ -261,16 +268,14 @@ class FrontDoor:
             reply = json.loads(body)
             query.read(reply)
         except (ValueError, AttributeError, TypeError):
-            raise PeerError(
-                f"agent {agent.agent} answered with something that is not A2A", reason="bad_answer"
-            ) from None
+            raise _not_a2a(agent.agent) from None
         if query.reading.over:
             query.end()
         elif query.reading.task_id is None:
             raise PeerError(f"agent {agent.agent} answered with neither task nor message", reason="bad_answer")
         else:
             self._followers.follow(query)  # asked not to wait: the work goes on, and so does the trace
-        seal(reply, query.values)
+        _seal(reply, query)
         return rpc.encode(reply)
 
 
@@ -301,6 +306,21 @@ def _refusal(agent: AgentRecord, status: int, body: bytes) -> PeerError:
     except (ValueError, LookupError, TypeError):
         message = f"HTTP {status}"
     return PeerError(f"agent {agent.agent} refused the call: {message}", reason="refused")
+
+
+def _seal(reply: dict[str, Any], query: Query) -> None:
+    """Tell the client under which run and trace its query went: in the answer's usage, or in an error's details."""
+    seal(reply, query.values)
+    if isinstance(error := reply.get("error"), dict):
+        error["data"] = rest.details(error)
+        for item in error["data"]:
+            if isinstance(item, dict) and isinstance(item.get("metadata"), dict):
+                item["metadata"] |= {key: query.values[key] for key in ("run_id", "trace_id", "agent")}
+                break
+
+
+def _not_a2a(agent: str) -> PeerError:
+    return PeerError(f"agent {agent} answered with something that is not A2A", reason="bad_answer")
 
 
 def _peer_error(error: PeerError, call: rpc.Call, agent: AgentRecord, **details: str) -> rpc.RpcError:

@@ -136,7 +136,9 @@ class Jobs:
             self._wake()
             orders = await self._orders(job, secrets)
             await self.state.save_job(job)
-            await join_all(job, list(job.agents.values()), self._join, self.state, self._reporting(job, progress))
+            await join_all(
+                job, list(job.agents.values()), self._join, self.state, self._life, self._reporting(job, progress)
+            )
             await self._deploy(Deployment(job.plan, orders, self.line, progress=self._reporting(job, progress)))
             job.phase = "running"
             await self.state.save_job(job)
@@ -224,6 +226,7 @@ class Jobs:
         async with asyncio.timeout(STOP_DEADLINE):
             await self.line.stop(ids)
             await self.line.release(ids)
+        self._changed()
         for agent in agents:
             if not job.plan.agent(agent.agent).started:  # of these the host knows nothing
                 agent.state = replace(agent.state, status="stopped", changed_ns=time.time_ns())
@@ -262,7 +265,7 @@ class Jobs:
                 agent.wanted = True
             orders = await self._orders(job, self._secrets.get(job.name))
             await self.state.save_job(job)
-            await join_all(job, agents, self._join, self.state, self._reporting(job, progress))
+            await join_all(job, agents, self._join, self.state, self._life, self._reporting(job, progress))
             chosen = {agent.agent: orders[agent.agent] for agent in agents if agent.agent in orders}
             line = _Restarting(self.line)
             await self._deploy(Deployment(job.plan, chosen, line, progress=self._reporting(job, progress)))
@@ -285,7 +288,7 @@ class Jobs:
         before = agent.state
         agent.state = state
         self.state.save_agent(agent)
-        self._life.note(job, state, cause)
+        self._life.note(job, state, cause, before)
         line = event_view(state, cause)
         self._bus.publish(Event(f"agent.{cause}", job.name, agent.agent, data=line))
         if state.status in _DEAD and before.incarnation:

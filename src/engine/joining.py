@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
+from teamwright.engine.life_cycle import LifeCycle
 from teamwright.engine.records import AgentRecord, JobRecord
 from teamwright.engine.state import EngineState
 from teamwright.engine.views import event_view
@@ -18,12 +19,12 @@ Join = Callable[[AgentRecord], Awaitable[None]]
 
 
 async def join_all(
-    job: JobRecord, agents: Sequence[AgentRecord], join: Join, state: EngineState, progress: Progress
+    job: JobRecord, agents: Sequence[AgentRecord], join: Join, state: EngineState, life: LifeCycle, progress: Progress
 ) -> None:
     """Join the `url:` agents among these, all at once. Raises StartFailed when one can't be called."""
     joined = [agent for agent in agents if not job.plan.agent(agent.agent).started]
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(_join(agent, join)) for agent in joined]
+        tasks = [group.create_task(_join(job, agent, join, life)) for agent in joined]
     for agent, task in zip(joined, tasks, strict=True):
         found = task.result()
         if isinstance(found, PeerError):
@@ -33,11 +34,13 @@ async def join_all(
         progress(event_view(found, "ready"))
 
 
-async def _join(agent: AgentRecord, join: Join) -> AgentState | PeerError:
+async def _join(job: JobRecord, agent: AgentRecord, join: Join, life: LifeCycle) -> AgentState | PeerError:
     began = time.time_ns()
     try:
         await join(agent)
     except PeerError as error:
+        life.joined(job, agent.agent, began, error.message)
         return error
+    life.joined(job, agent.agent, began)
     now = time.time_ns()
     return AgentState(agent.id, "healthy", launched_ns=began, ready_ns=now, changed_ns=now)

@@ -37,7 +37,17 @@ class LifeCycle:
         span.announce()
         return span
 
-    def note(self, job: JobRecord, state: AgentState, cause: Cause) -> None:
+    def joined(self, job: JobRecord, agent: str, start_ns: int, error: str | None = None) -> None:
+        """A `url:` agent was joined, or could not be."""
+        if job.trace_id is not None and job.span_id is not None:
+            parent = ParentContext(job.trace_id, job.span_id)
+            level = job.plan.agent(agent).level
+            span = self._tracer(job).start_agent(agent, job=job.name, level=level, parent=parent, start_ns=start_ns)
+            if error is not None:
+                span.fail(error, reason="unreachable")
+            span.end()
+
+    def note(self, job: JobRecord, state: AgentState, cause: Cause, before: AgentState) -> None:
         """An agent's state has changed."""
         if job.trace_id is None or job.span_id is None:
             return
@@ -52,6 +62,11 @@ class LifeCycle:
                 self._close(state)
                 span = self._tracer(job).stop_agent(agent, job=job.name, parent=parent, start_ns=state.changed_ns)
                 self._open[state.id] = span.set({v.PID: state.pid})
+            case "unhealthy" if cause == "unreachable":
+                what = str(state.details.get("error"))
+                self._checked(job, agent, parent, state.details.get("since_ns"), v.EVENT_UNHEALTHY, what)
+            case "healthy" if cause == "recovered" and not job.plan.agent(agent).started:
+                self._checked(job, agent, parent, before.changed_ns, v.EVENT_RECOVERED)
             case "backing_off" | "failed" | "stopped" | "lost":
                 self._ended(job, agent, state, cause, parent)
 
@@ -98,6 +113,26 @@ class LifeCycle:
                 events=[(name, at_ns or now, details)],
                 error=f"{agent}: {details[v.REASON]}",
             )
+
+    def _checked(
+        self, job: JobRecord, agent: str, parent: ParentContext, since: int | None, event: str, error: str | None = None
+    ) -> None:
+        tracer = self._tracer(job)
+        now = tracer.now()
+        tracer.record(
+            v.span_name(v.OP_CHECK_AGENT, agent),
+            start_ns=min(since or now, now - 1),
+            end_ns=now,
+            parent=parent,
+            attributes={
+                v.OPERATION: v.OP_CHECK_AGENT,
+                v.AGENT: agent,
+                v.JOB: job.name,
+                v.ERROR_TYPE: "unreachable" if error else None,
+            },
+            events=[(event, now, {v.REASON: error} if error else {})],
+            error=error,
+        )
 
     def _close(self, state: AgentState) -> None:
         if (span := self._open.pop(state.id, None)) is not None:

@@ -20,7 +20,7 @@ from teamwright.tracing.spans import PeerSpan, QuerySpan
 from teamwright.tracing.tracer import Tracer
 
 #: The keys under which `query` prints usage.
-USAGE_KEYS = ("input_tokens", "output_tokens", "cost_usd", "tool_calls")
+USAGE_KEYS = ("input_tokens", "output_tokens", "cost_usd", "tool_calls", "partial")
 _TEXT_LIMIT = 512
 _LABELS_LIMIT = 64
 
@@ -107,17 +107,9 @@ class Query:
     def values(self) -> dict[str, Any]:
         """What goes back in the metadata of the last word, beside the agent's own usage."""
         usage = self.reading.usage
-        counts: dict[str, Any] = {
-            "input_tokens": usage.input_tokens,
-            "output_tokens": usage.output_tokens,
-            "model_calls": usage.model_calls,
-            "tool_calls": usage.tool_calls,
-            "peer_calls": usage.peer_calls,
-        }
-        if usage.cost_usd is not None:
-            counts["cost_usd"] = usage.cost_usd
+        found = {**usage.counts, **usage_view(usage)}
         return {
-            **counts,
+            **{key: value for key, value in found.items() if value is not None},
             "run_id": self.row.run_id,
             "trace_id": self.row.trace_id,
             "agent": f"{self.row.job}/{self.row.agent}",
@@ -125,8 +117,9 @@ class Query:
 
 
 def usage_view(usage: Usage) -> dict[str, Any]:
-    """Usage as `query` prints it."""
-    return {key: getattr(usage, key) for key in USAGE_KEYS}
+    """Usage as `query` prints it; None where nothing is known."""
+    found = {**usage.counts, "cost_usd": usage.cost_usd, "partial": usage.partial}
+    return {key: found[key] for key in USAGE_KEYS}
 
 
 @dataclass(frozen=True, slots=True)

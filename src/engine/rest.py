@@ -71,14 +71,18 @@ def parse(method: str, request: Request, body: bytes) -> rpc.Call:
 
 def error_body(error: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
     """HTTP status and body for a JSON-RPC error."""
-    status, name, reason = _ERRORS.get(error.get("code", 0), _INTERNAL)
-    details = error.get("data")
-    if not isinstance(details, list):
-        kind = "type.googleapis.com/google.rpc.ErrorInfo"
-        details = [{"@type": kind, "reason": reason, "domain": "a2a-protocol.org", "metadata": {}}]
-    return status, {
-        "error": {"code": status, "status": name, "message": str(error.get("message", "")), "details": details}
-    }
+    status, name, _ = _ERRORS.get(error.get("code", 0), _INTERNAL)
+    message = str(error.get("message", ""))
+    return status, {"error": {"code": status, "status": name, "message": message, "details": details(error)}}
+
+
+def details(error: Mapping[str, Any]) -> list[Any]:
+    """What an error says beside its code: its own, else the specification's word for the code."""
+    found = error.get("data")
+    if isinstance(found, list):
+        return found
+    kind, reason = "type.googleapis.com/google.rpc.ErrorInfo", _ERRORS.get(error.get("code", 0), _INTERNAL)[2]
+    return [{"@type": kind, "reason": reason, "domain": "a2a-protocol.org", "metadata": {}}]
 
 
 class RestRelay(Relay):

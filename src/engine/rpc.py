@@ -28,6 +28,7 @@ PASSED = frozenset(
 )
 #: The names that A2A 0.3 has for the same: passed on as they are, and understood as they pass.
 SEND_03, STREAM_03 = "message/send", "message/stream"
+STREAMS = frozenset([STREAM, STREAM_03])
 OLD = frozenset(
     [
         SEND_03,

@@ -61,6 +61,7 @@ def agent_view(job: JobRecord, agent: AgentRecord) -> dict[str, Any]:
         "restarts": state.restarts,
         "started_in_ms": took,
         "last_exit": exit_view(state.last_exit),
+        "last_error": state.details.get("error"),
         "group": plan.group,
         "foreign": plan.foreign,
     }

@@ -27,6 +27,8 @@ What an agent goes through, as (status, cause):
     … → stopped exited                                      (ended with code 0 and the policy doesn't bring it back)
     … → stopping stop → stopped stop                        (`stop`)
     … → stopping restart → starting restart → healthy ready (`restart`)
+A `url:` agent is none of the host's; the engine checks it:
+    healthy → unhealthy unreachable → healthy recovered
 """
 
 from __future__ import annotations
@@ -45,7 +47,7 @@ Status = Literal[
 #: Why an agent's state changed, beside `status`.
 Cause = Literal[
     "launched", "ready", "exited", "hung", "recovered", "restart", "gave_up", "stop", "memory_limit",
-    "not_ready", "spawn_failed", "busy", "host_lost",
+    "not_ready", "spawn_failed", "busy", "host_lost", "unreachable",
 ]  # fmt: skip
 
 
@@ -127,7 +129,7 @@ class AgentState:
     """An agent as the host sees it. Times are Unix nanoseconds; `tail` are its last log lines.
 
     `changed_ns` is when `status` became what it is. `details`: `spawn` (zygote or subprocess), `nice`,
-    `retry_s` while backing off, `error` for what could not be done.
+    `retry_s` while backing off, `error` for what could not be done, `since_ns` of an unhealthy `url:` agent.
     """
 
     id: str

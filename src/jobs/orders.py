@@ -55,7 +55,8 @@ def launch_orders(
 def _peer(plan: Plan, agent: AgentPlan, ports: Mapping[str, int], secrets: Mapping[str, str]) -> PeerSpec:
     url = agent.url or agent_url(ports[f"{plan.job}/{agent.id}"])
     headers = agent.auth.headers(secrets) if agent.auth is not None else {}
-    return PeerSpec(agent.id, plan.job, agent.id, url, agent.kind, headers)
+    duration = agent.limits.duration if agent.foreign else None
+    return PeerSpec(agent.id, plan.job, agent.id, url, agent.kind, headers, duration)
 
 
 def _order(

@@ -53,7 +53,8 @@ def idle_keys(kind: Kind, raw: Mapping[str, Any]) -> list[str]:
         idle += (*_RUNNING, "calls")
     if kind == "url":
         idle += _PROCESS
-    return [key for key in idle if key in raw]
+    # How long a foreign agent may take is up to those who wait for it: that limit counts.
+    return [key for key in idle if key in raw and not (key == "limits" and set(raw[key]) == {"duration"})]
 
 
 def credential(entry: AgentEntry) -> Credential | None:

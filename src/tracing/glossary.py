@@ -22,6 +22,12 @@ SPANS: Final[dict[str, tuple[str, str, str, str]]] = {
     v.OP_DEPLOY: ("A start of a job: the root of a trace of its own.", "INTERNAL", "CHAIN", "deploy research"),
     v.OP_START_AGENT: ("From an agent's launch until it is ready.", "INTERNAL", "CHAIN", "start_agent searcher"),
     v.OP_STOP_AGENT: ("Until an agent's process is gone.", "INTERNAL", "CHAIN", "stop_agent searcher"),
+    v.OP_CHECK_AGENT: (
+        "A `url:` agent became unhealthy: the checks it missed (error). Healthy again: how long it was not (ok).",
+        "INTERNAL",
+        "CHAIN",
+        "check_agent partner",
+    ),
     v.OP_PUSH: ("A push notification that was sent after its run had ended.", "INTERNAL", "CHAIN", "push"),
 }  # fmt: skip
 
@@ -95,6 +101,7 @@ ATTRIBUTES: Final[dict[str, tuple[str, str]]] = {
     v.MODEL_CALLS: ("Model calls below it", "3"),
     v.TOOL_CALLS: ("Tool calls below it", "5"),
     v.PEER_CALLS: ("Calls between agents below it", "2"),
+    v.PARTIAL: ("A foreign agent below it did not tell what it used: the figures are at least that", "true"),
     v.QUEUE_LENGTH: ("How many waited before it", "7"),
     v.RETRY_AFTER: ("On an event: seconds until the next try", "2.0"),
     v.LIMIT: ("On an event: the limit's key in the job file", "turns"),

@@ -43,10 +43,10 @@ _FACTS = {
 _WANTED = frozenset(
     [
         v.OPERATION, v.RUN_ID, v.CONVERSATION, v.AGENT, v.JOB, v.WORKFLOW, v.INPUT_TOKENS, v.OUTPUT_TOKENS,
-        v.COST_USD, v.COST_ESTIMATED, v.USER_ID, v.INPUT_MESSAGES, v.ENTRY, v.REVISION, v.DROPPED_SPANS,
+        v.COST_USD, v.COST_ESTIMATED, v.PARTIAL, v.USER_ID, v.INPUT_MESSAGES, v.ENTRY, v.REVISION, v.DROPPED_SPANS,
     ]
 )  # fmt: skip
-_DEPLOYMENT = frozenset([v.OP_DEPLOY, v.OP_START_AGENT, v.OP_STOP_AGENT])
+_DEPLOYMENT = frozenset([v.OP_DEPLOY, v.OP_START_AGENT, v.OP_STOP_AGENT, v.OP_CHECK_AGENT])
 
 
 #: Who sends: job and agent.
@@ -232,6 +232,8 @@ def _row(span: Span, state: int, job: str, agent: str, process: str, origin: byt
         row.extra["user"] = _text(found.get(v.USER_ID))
         row.extra["revision"] = _text(found.get(v.REVISION))
         row.extra["labels"] = labels
+    if v.PARTIAL in found:
+        row.extra[v.PARTIAL] = True
     if v.DROPPED_SPANS in found:
         row.extra[v.DROPPED_SPANS] = _number(found[v.DROPPED_SPANS])
     return row

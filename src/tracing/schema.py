@@ -201,6 +201,8 @@ def _add(summary: dict[str, Any], row: Row, before: tuple[int, int] | None) -> N
         summary["cost"] += cost or 0.0
         summary["unpriced"] += cost is None
         summary["estimated"] |= bool(row.extra.get(v.COST_ESTIMATED))
+    elif row.op == v.OP_AGENT and row.state == REAL:
+        summary["unpriced"] += bool(row.extra.get(v.PARTIAL))
     if row.top and (summary["root"] in (None, row.span) or row.op == v.OP_QUERY):
         summary.update(
             root=row.span,

@@ -20,7 +20,10 @@ __all__ = [
 
 
 class Usage(Protocol):
-    """What a piece of work used, summed over everything below it; `cost_usd` None = unknown."""
+    """What a piece of work used, summed over everything below it; `cost_usd` None = unknown.
+
+    `partial` = somebody below told nothing: the counts are at least that, and unknown where they are 0.
+    """
 
     @property
     def input_tokens(self) -> int: ...
@@ -36,6 +39,8 @@ class Usage(Protocol):
     def cost_usd(self) -> float | None: ...
     @property
     def estimated(self) -> bool: ...
+    @property
+    def partial(self) -> bool: ...
 
 
 class QuerySpan(ActiveSpan):
@@ -52,7 +57,7 @@ class QuerySpan(ActiveSpan):
             }
         )
         if usage is not None:
-            self.set(_used(usage))
+            self.set(used(usage))
         return self
 
 
@@ -159,13 +164,21 @@ class ToolSpan(ActiveSpan):
         return self.set({v.TOOL_RESULT: value if isinstance(value, str) else to_json(value)})
 
 
-def _used(usage: Usage) -> dict[str, Any]:
+def used(usage: Usage) -> dict[str, Any]:
+    """What a span says of a usage; unknown figures are None."""
+    return {
+        **{name: None if usage.partial and not count else count for name, count in _counts(usage).items()},
+        v.COST_USD: usage.cost_usd,
+        v.COST_ESTIMATED: usage.estimated or None,
+        v.PARTIAL: usage.partial or None,
+    }
+
+
+def _counts(usage: Usage) -> dict[str, int]:
     return {
         v.INPUT_TOKENS: usage.input_tokens,
         v.OUTPUT_TOKENS: usage.output_tokens,
         v.MODEL_CALLS: usage.model_calls,
         v.TOOL_CALLS: usage.tool_calls,
         v.PEER_CALLS: usage.peer_calls,
-        v.COST_USD: usage.cost_usd,
-        v.COST_ESTIMATED: usage.estimated or None,
     }

@@ -24,9 +24,10 @@ OP_QUEUED: Final = "queued"
 OP_DEPLOY: Final = "deploy"
 OP_START_AGENT: Final = "start_agent"
 OP_STOP_AGENT: Final = "stop_agent"
+OP_CHECK_AGENT: Final = "check_agent"  # a `url:` agent that became unhealthy, or healthy again
 OP_PUSH: Final = "push"  # a push notification that was sent after its run had ended
 OPERATIONS: Final = (
-    OP_QUERY, OP_AGENT, OP_MODEL, OP_TOOL, OP_QUEUED, OP_DEPLOY, OP_START_AGENT, OP_STOP_AGENT, OP_PUSH,
+    OP_QUERY, OP_AGENT, OP_MODEL, OP_TOOL, OP_QUEUED, OP_DEPLOY, OP_START_AGENT, OP_STOP_AGENT, OP_CHECK_AGENT, OP_PUSH,
 )  # fmt: skip
 
 # --- GenAI ------------------------------------------------------------------------------------------
@@ -103,6 +104,7 @@ TOKENS_ESTIMATED: Final = "teamwright.tokens_estimated"  # the server did not sa
 MODEL_CALLS: Final = "teamwright.usage.model_calls"
 TOOL_CALLS: Final = "teamwright.usage.tool_calls"
 PEER_CALLS: Final = "teamwright.usage.peer_calls"
+PARTIAL: Final = "teamwright.usage.partial"  # somebody below told nothing of what it used
 QUEUE_LENGTH: Final = "teamwright.queue.length"
 RETRY_AFTER: Final = "teamwright.retry_after_s"
 LIMIT: Final = "teamwright.limit"  # its key in the job file
@@ -175,7 +177,7 @@ NEVER_SECRET: Final = frozenset(
         OPERATION, PROVIDER, WORKFLOW, AGENT_ID, REQUEST_MODEL, RESPONSE_MODEL, FINISH_REASONS, FIRST_TOKEN,
         INPUT_TOKENS, OUTPUT_TOKENS, CACHE_READ_TOKENS, CACHE_WRITE_TOKENS, REASONING_TOKENS, TOOL_TYPE, JOB, REVISION,
         AGENT, RUN_ID, PARENT_RUN_ID, ROOT_RUN_ID, DEPTH, ENTRY, TASK_ID, TASK_STATE, ATTEMPT, COST_USD,
-        COST_ESTIMATED, TOKENS_ESTIMATED, MODEL_CALLS, TOOL_CALLS, PEER_CALLS, OPENINFERENCE_KIND,
+        COST_ESTIMATED, TOKENS_ESTIMATED, MODEL_CALLS, TOOL_CALLS, PEER_CALLS, PARTIAL, OPENINFERENCE_KIND,
     ]
 )  # fmt: skip
 #: The beginnings of content attributes of other people's instrumentation.

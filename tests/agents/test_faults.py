@@ -201,7 +201,7 @@ def test_twenty_at_once_all_end_and_the_next_call_works(
     began = time.monotonic()
     with ThreadPoolExecutor(20) as pool:
         ends = [why for _, why in pool.map(ask, [f"number {number}" for number in range(20)])]
-    assert time.monotonic() - began < DURATION + 1.5
+    assert time.monotonic() - began < DURATION + 4  # one after the other would be twenty times DURATION
     assert set(ends) <= {FAULTS[fault], "duration"}, ends
     raw.mode = "good"
     assert ask("hello") == ("pong", None)
