@@ -29,7 +29,9 @@ from a2a.utils.proto_utils import to_stream_response
 from a2a.utils.push_url_validator import validate_push_notification_url
 from google.protobuf.json_format import MessageToDict
 
+from teamwright.agents.pinned import NotAllowed, anywhere, pinned_client, public
 from teamwright.agents.spec import PushUrls
+from teamwright.agents.transport import tls_context
 from teamwright.tracing import vocabulary as v
 from teamwright.tracing.spans import AgentSpan
 from teamwright.tracing.tracer import Tracer
@@ -42,6 +44,8 @@ PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
 _DEADLINE, _LAST = 10.0, 0.5
 #: Addresses of one task; tasks that have any; news that wait for one address; attempts at the same time.
 _CONFIGS, _TASKS, _WAITING, _AT_ONCE = 10, 5000, 256, 32
+#: Bytes of an answer, which nobody looks at.
+_BODY = 64 << 10
 _AGAIN = frozenset([408, 425, 429])
 
 UrlCheck = Callable[[str], Awaitable[bool]]
@@ -110,7 +114,10 @@ class PushConfigs(PushNotificationConfigStore):
 
 
 class PushSender(PushNotificationSender):
-    """Sends news of tasks. `span` finds the span of a task that is worked on; `pauses` are those between attempts."""
+    """Sends news of tasks over `http`, which is closed with it.
+
+    `span` finds the span of a task that is worked on; `pauses` are those between attempts.
+    """
 
     def __init__(
         self,
@@ -118,14 +125,12 @@ class PushSender(PushNotificationSender):
         configs: PushConfigs,
         tracer: Tracer,
         *,
-        allowed: UrlCheck,
         span: Callable[[str], AgentSpan | None],
         pauses: tuple[float, ...] = PAUSES,
     ) -> None:
         self._http = http
         self._configs = configs
         self._tracer = tracer
-        self._allowed = allowed
         self._span = span
         self._pauses = pauses
         self._waiting: dict[tuple[str, str], deque[bytes]] = {}
@@ -150,6 +155,7 @@ class PushSender(PushNotificationSender):
             for worker in late:
                 worker.cancel()
             await asyncio.gather(*late, return_exceptions=True)
+        await self._http.aclose()
 
     def _put(self, config: TaskPushNotificationConfig, body: bytes) -> None:
         key = config.task_id, config.id
@@ -189,18 +195,18 @@ class PushSender(PushNotificationSender):
 
     async def _attempt(self, config: TaskPushNotificationConfig, body: bytes) -> tuple[str | None, bool]:
         """Why it failed, if it did, and whether another attempt makes sense."""
-        # Looked at each time: the name may lead elsewhere than when the address was given.
-        if not await self._allowed(config.url):
-            return "the address is not allowed", False
         try:
             async with (
                 asyncio.timeout(_DEADLINE),
                 self._http.stream("POST", config.url, content=body, headers=_headers(config)) as response,
             ):
+                await _read(response)
                 if response.is_success:
                     return None, False
                 status = response.status_code
                 return f"HTTP {status}", status >= 500 or status in _AGAIN
+        except NotAllowed:  # the name leads elsewhere than when the address was given
+            return "the address is not allowed", False
         except TimeoutError:
             return f"no answer within {_DEADLINE:g} s", True
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as problem:
@@ -239,12 +245,20 @@ class Push:
     allowed: UrlCheck
 
     @classmethod
-    def of(
-        cls, http: httpx.AsyncClient, tracer: Tracer, urls: PushUrls, span: Callable[[str], AgentSpan | None]
-    ) -> Push:
-        """All of it."""
-        configs, allowed = PushConfigs(), url_check(urls)
-        return cls(configs, PushSender(http, configs, tracer, allowed=allowed, span=span), allowed)
+    def of(cls, tracer: Tracer, urls: PushUrls, span: Callable[[str], AgentSpan | None]) -> Push:
+        """All of it, with connections of its own."""
+        configs = PushConfigs()
+        http = pinned_client(public if urls == "public" else anywhere, tls_context())
+        return cls(configs, PushSender(http, configs, tracer, span=span), url_check(urls))
+
+
+async def _read(response: httpx.Response) -> None:
+    """Read on, as far as that makes sense: then the connection can be used again."""
+    size = 0
+    async for chunk in response.aiter_raw():
+        size += len(chunk)
+        if size > _BODY:
+            return
 
 
 def _headers(config: TaskPushNotificationConfig) -> dict[str, str]:

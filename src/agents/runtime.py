@@ -86,7 +86,7 @@ class Runtime:
             self.runner,
             MemoryTaskStore(),
             self.card,
-            Push.of(self.http, self.tracer, spec.push_urls, self.runner.span),
+            Push.of(self.tracer, spec.push_urls, self.runner.span),
             extended_card=build_card(spec, self.agent, self.tools, extended=True),
             on_disconnect=spec.on_disconnect,
             executor=_hosted(self.backend, self.runner),

@@ -82,7 +82,7 @@ class Here:
         self.ended: list[str] = []
         self.store = MemoryTaskStore(**store)
         spec = runtime.spec
-        push = Push.of(runtime.http, runtime.tracer, "public", runtime.runner.span)
+        push = Push.of(runtime.tracer, "public", runtime.runner.span)
         card = build_card(spec, runtime.agent, runtime.tools)
         self.handler = AgentHandler(runtime.runner, self.store, card, push, queues_rest=0.05)
         verifier = Verifier(spec.public_key, spec.home_id, EpochFile(Path(spec.epoch_file)))
