@@ -7,8 +7,8 @@ import json
 import threading
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Self
@@ -89,6 +89,15 @@ class StandIn(ABC):
             )
             return self.requests[count - 1]
 
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Nobody listens at its address while the block runs."""
+        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(_PATIENCE)
+        try:
+            yield
+        finally:
+            asyncio.run_coroutine_threadsafe(self._open(), self._loop).result(_PATIENCE)
+
     def __enter__(self) -> Self:
         self._thread.start()
         asyncio.run_coroutine_threadsafe(self._open(), self._loop).result(_PATIENCE)
@@ -105,7 +114,7 @@ class StandIn(ABC):
     # --- the server -------------------------------------------------------------------------------------
 
     async def _open(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=2**26)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, limit=2**26)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def _close(self) -> None:

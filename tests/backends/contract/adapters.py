@@ -1,0 +1,60 @@
+"""The backends that the contract suite runs over, each with what it needs.
+
+To add one: write its stand-in (a subclass of `tests.standins.server.StandIn`) if there is none for its wire format,
+and an `Adapter` here. The suite asks nothing of the backend itself, only of the agent around it. What its SDK can't do
+is named in `lacks`; the tests that check it are skipped, and the reason is shown.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+from teamwright.backends.catalog import CATALOG
+from tests.standins.chat_completions import ChatCompletions
+from tests.standins.server import StandIn
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """One backend under test.
+
+    `standin` makes its model; None = it thinks by itself, so only checks that need no script run. `spec` gives the
+    keys of the agent's AgentSpec (model, backend_options, environment, secrets …) for a running stand-in.
+    `tool_name` is what the model calls one of the agent's tools. `lacks`: check → why it can't hold here; the checks
+    are named in the tests' `needs` marks.
+    """
+
+    name: str
+    standin: Callable[[], StandIn] | None
+    spec: Callable[[StandIn], Mapping[str, Any]]
+    tool_name: Callable[[str], str] = str
+    lacks: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def installed(self) -> bool:
+        probe = CATALOG[self.name].probe
+        try:
+            return probe is None or importlib.util.find_spec(probe) is not None
+        except ModuleNotFoundError:
+            return False
+
+    def model(self) -> AbstractContextManager[StandIn | None]:
+        return self.standin() if self.standin is not None else nullcontext()
+
+
+def _openai(model: StandIn) -> Mapping[str, Any]:
+    return {
+        "model": "gpt-4o",
+        "backend_options": {"base_url": model.url, "retries": 1},
+        "secrets": {"OPENAI_API_KEY": "sk-contract"},
+    }
+
+
+ADAPTERS = (
+    Adapter("offline", None, lambda model: {}),
+    Adapter("openai", ChatCompletions, _openai),
+)
