@@ -12,7 +12,7 @@ Run by file path, without site-packages: `python -I -S guard.py ORDER`. ORDER is
     lifeline                  number of an inherited socket to whoever started us
     lock_wait                 seconds to wait for a guard that is just leaving (5)
     entry                     for tests. Stand-ins: engine, host, collector: [arguments to python]; more in `main.py`.
-                              deaths: so many of the engine within a minute are too many (5)
+                              undying: true: any number of deaths is fine, what died starts again at once
 
 Lifeline: we write one line, {"ok": true, "url", "port", "guard"} once requests can be sent (they wait in the backlog
 until the engine takes them) or {"error", "exit"}. "ok" from the other side is a normal end; the end of file without it
@@ -230,7 +230,9 @@ class Guard:
         else:
             deaths = ward.died()
             self.log(f"{ward.name} (pid {pid}) ended with {code}, death {deaths} of the last minute")
-            if ward is self.engine and deaths >= (self.order.get("entry") or {}).get("deaths", _DEATHS):
+            if (self.order.get("entry") or {}).get("undying"):
+                ward.start_at = time.monotonic()
+            elif ward is self.engine and deaths >= _DEATHS:
                 self.log(f"the engine died {deaths} times within a minute: stopping everything; see engine.log")
                 self.exit_code = GAVE_UP
                 self._leave()

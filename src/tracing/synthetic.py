@@ -24,14 +24,16 @@ def open_rows(db: sqlite3.Connection, process: str) -> list[Row]:
 
 
 def closed(row: Row, reason: str, at_ns: int) -> Row:
-    """`row`, a started span, as it ended when its process did."""
+    """`row`, a started span, as it ended when its process did; `reason` is why that did (exit, signal, hung …)."""
     assert row.state == STARTED
     span = Span.FromString(row.data)
     end = max(at_ns, span.start_time_unix_nano + 1)
     span.end_time_unix_nano = end
     who = row.agent or row.process.partition("@")[0].lstrip(".")
-    span.status.CopyFrom(Status(code=Status.STATUS_CODE_ERROR, message=f"{reason}: {who} ended before this did"))
-    span.attributes.append(KeyValue(key=v.ERROR_TYPE, value=AnyValue(string_value=reason)))
+    why = "" if reason == v.PROCESS_LOST else f" ({reason})"
+    message = f"{v.PROCESS_LOST}: {who} ended{why} before this did"
+    span.status.CopyFrom(Status(code=Status.STATUS_CODE_ERROR, message=message))
+    span.attributes.append(KeyValue(key=v.ERROR_TYPE, value=AnyValue(string_value=v.PROCESS_LOST)))
     span.attributes.append(KeyValue(key=v.SYNTHETIC, value=AnyValue(bool_value=True)))
     event = span.events.add(time_unix_nano=end, name=v.EVENT_AGENT_LOST)
     event.attributes.append(KeyValue(key=v.REASON, value=AnyValue(string_value=reason)))
