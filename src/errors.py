@@ -30,9 +30,13 @@ from dataclasses import dataclass, field
 
 
 class TeamwrightError(Exception):
-    """Root of all our errors: one line for a person, an exit code and an optional hint."""
+    """Root of all our errors: one line for a person, an exit code and an optional hint.
+
+    `run_id` is the run that it happened in, where it happened in one.
+    """
 
     exit_code = 1
+    run_id: str | None = None
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
@@ -121,6 +125,10 @@ class JobNotRunning(TeamwrightError):
 
 class QueryFailed(TeamwrightError):
     """A job answered a query with an error."""
+
+    def __init__(self, message: str, *, run_id: str | None = None, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.run_id = run_id
 
 
 class Refused(TeamwrightError):

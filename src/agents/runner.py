@@ -262,6 +262,7 @@ def _describe(span: AgentSpan, outcome: Outcome, work: Work) -> None:
 
 def _failed(run: RunContext, turn: AgentTurn | None, error: Exception) -> Outcome:
     if isinstance(error, TeamwrightError):
+        error.run_id = error.run_id or run.run_id  # a peer's failure has the peer's
         found = getattr(error, "limit", None) or getattr(error, "reason", None)
         text, reason = error.message, found or _snake(type(error).__name__)
         log.warning("run failed: %s", text)

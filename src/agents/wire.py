@@ -187,8 +187,12 @@ def _task(agent: str, task: Mapping[str, Any]) -> tuple[PeerAnswer, PeerError | 
     if state == "completed":
         return answer, None
     found = metadata.get(RUN_EXT)
-    reason = str(found.get("reason") or state) if isinstance(found, Mapping) else state
-    return answer, PeerError(f"{agent} {_PHRASES.get(state, state)}{f': {said}' if said else ''}", reason=reason)
+    about: Mapping[str, Any] = found if isinstance(found, Mapping) else {}
+    error = PeerError(
+        f"{agent} {_PHRASES.get(state, state)}{f': {said}' if said else ''}", reason=str(about.get("reason") or state)
+    )
+    error.run_id = str(about["run_id"]) if about.get("run_id") else None
+    return answer, error
 
 
 _PHRASES = {

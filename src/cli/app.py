@@ -33,6 +33,7 @@ COMMANDS = (
     "query",
     "logs",
     "trace",
+    "runs",
     "restart",
     "stop",
     "engine",

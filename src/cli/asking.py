@@ -54,8 +54,9 @@ def ask_and_print(
         if result.trace_id:
             click.echo("next: " + call.next(f"trace show {result.trace_id[:8]}"), err=True)
     if result.status != "ok":
-        hint = call.next(f"trace show {result.trace_id[:8]}") if result.trace_id else None
-        raise QueryFailed(f"{result.agent or job}: {result.answer or result.state}", hint=hint)
+        run = f" (run {result.run_id[:8]})" if result.run_id else ""
+        hint = call.next(f"trace show {result.trace_id[:8]}") + run if result.trace_id else None
+        raise QueryFailed(f"{result.agent or job}: {result.answer or result.state}", run_id=result.run_id, hint=hint)
 
 
 def agents_in(call: Call, trace_id: str) -> int:

@@ -33,7 +33,15 @@ def run(arguments: Sequence[str]) -> int:
         if call.debug:
             _traceback()
         tail = error.tail if isinstance(error, StartFailed) else ()
-        return _report(call, error.message, hint=error.hint, tail=tail, code=error.exit_code, kind=type(error).__name__)
+        return _report(
+            call,
+            error.message,
+            hint=error.hint,
+            tail=tail,
+            code=error.exit_code,
+            kind=type(error).__name__,
+            run_id=error.run_id,
+        )
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # whoever read us has left: nothing more to say, and no noise
         return 1
@@ -52,7 +60,14 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _report(
-    call: Call, message: str, *, code: int, kind: str, hint: str | None = None, tail: Sequence[str] = ()
+    call: Call,
+    message: str,
+    *,
+    code: int,
+    kind: str,
+    hint: str | None = None,
+    tail: Sequence[str] = (),
+    run_id: str | None = None,
 ) -> int:
     """Tell a person on stderr, and a script that asked for --json on stdout as well."""
     try:
@@ -63,7 +78,8 @@ def _report(
         if hint:
             click.echo(f"hint: {hint}", err=True)
         if call.json and not call.printed:
-            call.emit({"error": {"message": message, "type": kind, "hint": hint, "tail": list(tail)}})
+            run = {"run_id": run_id} if run_id else {}
+            call.emit({"error": {"message": message, "type": kind, "hint": hint, "tail": list(tail), **run}})
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     return code

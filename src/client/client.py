@@ -229,20 +229,18 @@ class Client:
 
     # --- traces -------------------------------------------------------------------------------------
 
-    def traces(self, *, job: str | None = None, limit: int = 20) -> list[dict[str, Any]]:
-        """The newest traces, as `trace list` prints them."""
-        wanted = {"limit": str(limit), **({"job": job} if job else {})}
-        traces: list[dict[str, Any]] = self._json("GET", f"/traces?{httpx.QueryParams(wanted)}")["traces"]
+    def traces(self, *, limit: int = 20, labels: Mapping[str, str] | None = None, **only: str) -> list[dict[str, Any]]:
+        """The newest traces, as `trace list` prints them; `only`: job, agent, session, user, status, text."""
+        traces: list[dict[str, Any]] = self._json("GET", f"/traces?{_wanted(limit, labels, only)}")["traces"]
         return traces
 
     def trace(self, trace_id: str) -> dict[str, Any]:
         """One trace, whole, as `trace show` prints it. Raises UnknownJob."""
         return self._json("GET", f"/traces/{trace_id}")
 
-    def runs(self, *, session: str | None = None, job: str | None = None, limit: int = 20) -> list[dict[str, Any]]:
-        """Running and ended queries, the newest first."""
-        wanted = {"limit": str(limit), **({"session": session} if session else {}), **({"job": job} if job else {})}
-        runs: list[dict[str, Any]] = self._json("GET", f"/runs?{httpx.QueryParams(wanted)}")["runs"]
+    def runs(self, *, limit: int = 20, labels: Mapping[str, str] | None = None, **only: str) -> list[dict[str, Any]]:
+        """Running and ended queries, the newest first; `only` as for `traces`."""
+        runs: list[dict[str, Any]] = self._json("GET", f"/runs?{_wanted(limit, labels, only)}")["runs"]
         return runs
 
     def task(self, job: str, task_id: str, *, agent: str | None = None) -> dict[str, Any]:
@@ -302,3 +300,12 @@ class Client:
 
 def _door(job: str, agent: str | None) -> str:
     return f"/a2a/{job}/{agent}" if agent else f"/a2a/{job}"
+
+
+def _wanted(limit: int, labels: Mapping[str, str] | None, only: Mapping[str, str]) -> httpx.QueryParams:
+    pairs: list[tuple[str, str | int | float | bool | None]] = [
+        ("limit", str(limit)),
+        *only.items(),
+        *(("label", f"{k}={v}") for k, v in (labels or {}).items()),
+    ]
+    return httpx.QueryParams(pairs)

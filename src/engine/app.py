@@ -49,6 +49,9 @@ from teamwright.tracing.spool import SpoolName
 
 log = logging.getLogger("teamwright.engine")
 
+#: Seconds between two looks for queries to forget.
+_RETENTION_PAUSE = 600.0
+
 
 @dataclass(frozen=True, slots=True)
 class EngineOrder:
@@ -132,6 +135,7 @@ class Engine:
         self._tasks = [
             asyncio.create_task(self.link.run(), name="line to the host"),
             asyncio.create_task(self.idle.run(), name="idle"),
+            asyncio.create_task(self._forget_runs(), name="retention of runs"),
             asyncio.create_task(self._recover(self.spans.lying_about()), name="recovery"),
         ]
         self.checkups.sync()
@@ -234,6 +238,12 @@ class Engine:
 
     def _busy(self) -> bool:
         return bool(self.state.active())
+
+    async def _forget_runs(self) -> None:
+        """Queries are remembered as long as their traces may be."""
+        while (age := self.order.retention.age) is not None:
+            self.state.forget_runs(time.time_ns() - int(age * 1e9))
+            await asyncio.sleep(_RETENTION_PAUSE)
 
     async def _recover(self, found: Iterable[SpoolName]) -> None:
         """Follow the queries of former engines to their ends, then close what else those left open."""

@@ -14,7 +14,8 @@ from teamwright.engine.auth import Gate
 from teamwright.errors import UnknownJob, UserError
 from teamwright.home import Home
 from teamwright.tracing import jaeger
-from teamwright.tracing.reader import Filter, SpanReader, nanoseconds
+from teamwright.tracing.filters import Filter, nanoseconds
+from teamwright.tracing.reader import SpanReader
 from teamwright.tracing.view import trace_show
 
 _MOST = 200

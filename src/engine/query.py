@@ -146,7 +146,7 @@ def admit(
     """Open a query: root span, run, and the message as the agent gets it, trace context and run within.
 
     The caller's own trace is continued: it has shown a valid token. `last` is the root of the query that this one
-    goes on with: its task has asked for something.
+    goes on with: its task has asked for something. Else it is linked to the last one of its conversation.
     """
     message = dict(params["message"])
     metadata = dict(message.get("metadata") or {})
@@ -177,7 +177,7 @@ def admit(
         revision=job.plan.revision,
         run=run,
         parent=parent,
-        link=last,
+        link=last or state.last_of_session(job.name, user, context),
         start_ns=started,
         attributes={v.AGENT: agent.agent, v.TASK_ID: message.get("taskId")},
     )
@@ -203,14 +203,14 @@ def admit(
     return Admitted(Query(row, LiveRoot(span), state), {**params, "message": message}, outgoing)
 
 
-def _told(metadata: Mapping[str, Any], claims: Claims) -> tuple[str | None, dict[str, str]]:
-    """Who asks, and labels: what a client may say about its query. Only an operator speaks for others."""
+def _told(metadata: Mapping[str, Any], claims: Claims) -> tuple[str, dict[str, str]]:
+    """Who asks (the token's subject, unless an operator speaks for somebody), and labels."""
     found = metadata.get(RUN_EXT)
     told: Mapping[str, Any] = found if isinstance(found, Mapping) else {}
     said = told.get("user")
-    user: str | None = claims.sub
-    if claims.role == "operator":
-        user = said[:_TEXT_LIMIT] if isinstance(said, str) and said else None
+    user = claims.sub
+    if claims.role == "operator" and isinstance(said, str) and said:
+        user = said[:_TEXT_LIMIT]
     labels = told.get("labels")
     pairs = list(labels.items())[:_LABELS_LIMIT] if isinstance(labels, Mapping) else []
     return user, {str(key)[:_TEXT_LIMIT]: str(value)[:_TEXT_LIMIT] for key, value in pairs}

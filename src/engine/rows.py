@@ -11,7 +11,9 @@ from typing import Any
 from teamwright.engine.records import AgentRecord, JobRecord, RunRow, TaskRow, TokenRow
 from teamwright.host.api import AgentState
 from teamwright.jobs.plan import Plan, revive
+from teamwright.tracing.filters import Filter
 from teamwright.tracing.propagation import ParentContext
+from teamwright.tracing.retention import KEEP
 
 
 def compact(value: Any) -> str:
@@ -92,18 +94,15 @@ def end_task(db: sqlite3.Connection, run: RunRow) -> None:
     )  # fmt: skip
 
 
-def read_runs(db: sqlite3.Connection, *, session: str | None, job: str | None, limit: int) -> list[dict[str, Any]]:
+def read_runs(db: sqlite3.Connection, which: Filter, *, limit: int) -> list[dict[str, Any]]:
     """Running and ended queries as JSON-ready values, the newest first."""
-    shared = "run_id, trace_id, job, agent, task_id, context_id, query, user, labels, started_ns"
-    wanted, values = "where 1", []
-    for column, value in (("context_id", session), ("job", job)):
-        if value is not None:
-            wanted += f" and {column} = ?"
-            values.append(value)
+    shared = "run_id, trace_id, job, agent, task_id, context_id, query, user, labels, revision, started_ns"
+    clause, values = _wanted(which)
     query = f"""
-        select {shared}, 'running' as status, 'working' as state, null as ended_ns, '{{}}' as usage from tasks {wanted}
-        union all select {shared}, status, state, ended_ns, usage from runs {wanted}
-        order by started_ns desc limit ?"""
+        select * from (
+        select {shared}, 'running' as status, 'working' as state, null as ended_ns, '{{}}' as usage from tasks
+        union all select {shared}, status, state, ended_ns, usage from runs)
+        where {clause} order by started_ns desc limit ?"""
     return [
         {
             "run_id": row["run_id"],
@@ -115,14 +114,53 @@ def read_runs(db: sqlite3.Connection, *, session: str | None, job: str | None, l
             "query": row["query"],
             "user": row["user"],
             "labels": json.loads(row["labels"]),
+            "revision": row["revision"],
             "status": row["status"],
             "state": row["state"],
             "usage": json.loads(row["usage"]),
             "started_ns": row["started_ns"],
             "ended_ns": row["ended_ns"],
         }
-        for row in db.execute(query, (*values, *values, limit))
+        for row in db.execute(query, (*values, limit))
     ]
+
+
+def forget_runs(db: sqlite3.Connection, before_ns: int) -> None:
+    """Delete the queries that ended before, unless they are labelled to be kept."""
+    kept = f"exists(select 1 from json_each(runs.labels) where key = '{KEEP}')"
+    db.execute(f"delete from runs where ended_ns < ? and not {kept}", (before_ns,))
+
+
+def _wanted(which: Filter) -> tuple[str, list[Any]]:
+    found: list[tuple[str, Any]] = [
+        ("job = ?", which.job),
+        ("agent = ?", which.agent),
+        ("context_id = ?", which.session),
+        ("user = ?", which.user),
+        ("status = ?", which.status),
+        ("started_ns >= ?", which.since_ns),
+        ("started_ns <= ?", which.until_ns),
+        ("ended_ns - started_ns >= ?", which.min_ns),
+        ("instr(lower(query), ?)", which.text.lower() if which.text is not None else None),
+    ]
+    clauses = ["1", *(clause for clause, value in found if value is not None)]
+    values = [value for _, value in found if value is not None]
+    if which.run is not None:
+        clauses.append("run_id >= ? and run_id < ?")
+        values += [which.run, which.run + "g"]  # after every hex digit
+    for label in which.labels.items():
+        clauses.append("exists(select 1 from json_each(labels) where key = ? and value = ?)")
+        values += label
+    return " and ".join(clauses), values
+
+
+def last_of_sessions(db: sqlite3.Connection, limit: int) -> list[tuple[tuple[str, str, str], ParentContext]]:
+    """(job, user, session) and the root span of each of the newest queries, the oldest of them first."""
+    query = """
+        select job, user, context_id, trace_id, span_id from runs where context_id is not null
+        order by started_ns desc limit ?"""
+    found = db.execute(query, (limit,)).fetchall()
+    return [((row[0], row[1] or "", row[2]), ParentContext(row[3], row[4])) for row in reversed(found)]
 
 
 def root_of_task(db: sqlite3.Connection, job: str, agent: str, task_id: str) -> ParentContext | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
@@ -21,9 +22,12 @@ from teamwright.engine.records import ACTIVE, AgentRecord, JobRecord, RunRow, Ta
 from teamwright.engine.schema import STEPS
 from teamwright.engine.views import job_view
 from teamwright.home import Home
+from teamwright.tracing.filters import Filter
 from teamwright.tracing.propagation import ParentContext
 
 _GUARD, _STAY = "guard", "stay"
+#: Conversations whose newest query is remembered.
+_SESSIONS = 10_000
 
 
 class EngineState:
@@ -41,6 +45,7 @@ class EngineState:
         try:
             self.jobs: dict[str, JobRecord] = rows.read_jobs(db)
             self.tasks: dict[str, TaskRow] = {task.span_id: task for task in rows.read_tasks(db)}
+            self._last = OrderedDict(rows.last_of_sessions(db, _SESSIONS))
             self._meta: dict[str, str] = {row["key"]: row["value"] for row in db.execute("select * from meta")}
         finally:
             db.close()
@@ -95,11 +100,13 @@ class EngineState:
     async def open_task(self, task: TaskRow) -> None:
         """A query begins; on disk when this returns."""
         self.tasks[task.span_id] = task
+        self._remember(task)
         await self._now(lambda db: rows.write_task(db, task))
 
     def update_task(self, task: TaskRow) -> None:
         """The agent has told the query's task id."""
         self.tasks[task.span_id] = task
+        self._remember(task)
         self._later(lambda db: rows.write_task(db, task))
 
     def end_task(self, run: RunRow) -> None:
@@ -107,13 +114,25 @@ class EngineState:
         self.tasks.pop(run.task.span_id, None)
         self._later(lambda db: rows.end_task(db, run))
 
-    async def runs(
-        self, *, session: str | None = None, job: str | None = None, limit: int = 20
-    ) -> list[dict[str, Any]]:
+    async def runs(self, which: Filter, *, limit: int = 20) -> list[dict[str, Any]]:
         """Running and ended queries, the newest first; after everything that was written before."""
-        return await asyncio.wrap_future(
-            self._writer.submit(lambda db: rows.read_runs(db, session=session, job=job, limit=limit))
-        )
+        return await asyncio.wrap_future(self._writer.submit(lambda db: rows.read_runs(db, which, limit=limit)))
+
+    def forget_runs(self, before_ns: int) -> None:
+        """Forget the queries that ended before that Unix time and are not labelled to be kept."""
+        self._later(lambda db: rows.forget_runs(db, before_ns))
+
+    def last_of_session(self, job: str, user: str | None, session: str | None) -> ParentContext | None:
+        """The root span of the newest query of a conversation, for the next one to refer to."""
+        return self._last.get((job, user or "", session)) if session else None
+
+    def _remember(self, task: TaskRow) -> None:
+        if task.context_id:
+            key = (task.job, task.user or "", task.context_id)
+            self._last[key] = ParentContext(task.trace_id, task.span_id)
+            self._last.move_to_end(key)
+            while len(self._last) > _SESSIONS:
+                self._last.popitem(last=False)
 
     async def root_of_task(self, job: str, agent: str, task_id: str) -> ParentContext | None:
         """The root span of the newest query that had to do with a task."""
@@ -167,11 +186,9 @@ class StateReader:
             return {}
         try:
             found = rows.read_jobs(self._db, name)
-            row = self._db.execute("select value from meta where key = ?", (_GUARD,)).fetchone()
         except sqlite3.OperationalError:  # the file is there, its first schema not yet
             return {}
-        alive = row is not None and Incarnation.from_text(row["value"]).alive
-        if not alive:
+        if not self.alive:
             for job in found.values():
                 mark_lost(job)
         return found
@@ -185,9 +202,34 @@ class StateReader:
         job = self.records(name).get(name)
         return job_view(job, self._front()) if job else None
 
+    def runs(self, which: Filter, *, limit: int) -> list[dict[str, Any]]:
+        """The queries, the newest first, as they were written down; what ran when its guard died is lost."""
+        if self._db is None:
+            return []
+        try:
+            found = rows.read_runs(self._db, which, limit=limit)
+        except sqlite3.OperationalError:
+            return []
+        return found if self.alive else [{**run, "status": _ended(run["status"])} for run in found]
+
+    @property
+    def alive(self) -> bool:
+        """Whether the guard that the stored states belong to lives."""
+        if self._db is None:
+            return False
+        try:
+            row = self._db.execute("select value from meta where key = ?", (_GUARD,)).fetchone()
+        except sqlite3.OperationalError:
+            return False
+        return row is not None and Incarnation.from_text(row["value"]).alive
+
     def _front(self) -> str | None:
         found = EngineFile.read(self._home)
         return found.url if found else None
+
+
+def _ended(status: str) -> str:
+    return "lost" if status == "running" else status
 
 
 def mark_lost(job: JobRecord) -> bool:

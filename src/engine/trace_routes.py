@@ -14,7 +14,8 @@ from teamwright.engine.spans import Spans
 from teamwright.engine.state import EngineState
 from teamwright.errors import UserError
 from teamwright.home import Home
-from teamwright.tracing.reader import Filter, SpanReader
+from teamwright.tracing.filters import STATUSES, Filter
+from teamwright.tracing.reader import SpanReader
 from teamwright.tracing.view import trace_list, trace_show
 
 _MOST = 1000
@@ -25,15 +26,12 @@ def routes(home: Home, spans: Spans, state: EngineState, gate: Gate) -> list[Rou
 
     async def listing(request: Request) -> Response:
         gate.operator(request)
-        asked = request.query_params
-        limit = _limit(request)
-        which = Filter(job=asked.get("job"), kind="deployment" if asked.get("kind") == "deployment" else "query")
+        limit, which = _limit(request), _filter(request)
         return JSONResponse(await asyncio.to_thread(_list, which, limit))
 
     async def runs(request: Request) -> Response:
         gate.operator(request)
-        asked = request.query_params
-        found = await state.runs(session=asked.get("session"), job=asked.get("job"), limit=_limit(request))
+        found = await state.runs(_filter(request), limit=_limit(request))
         return JSONResponse({"runs": found})
 
     async def show(request: Request) -> Response:
@@ -59,6 +57,25 @@ def routes(home: Home, spans: Spans, state: EngineState, gate: Gate) -> list[Rou
         Route("/traces/{id}", show, methods=["GET"]),
         Route("/runs", runs, methods=["GET"]),
     ]
+
+
+def _filter(request: Request) -> Filter:
+    """job, agent, session, user, status, text, kind, and label=KEY=VALUE as often as wanted."""
+    asked = request.query_params
+    status = asked.get("status")
+    if status is not None and status not in STATUSES:
+        raise UserError(f"{status!r} is not a status", hint=", ".join(STATUSES))
+    pairs = [pair.partition("=") for pair in asked.getlist("label")]
+    return Filter(
+        job=asked.get("job"),
+        agent=asked.get("agent"),
+        session=asked.get("session"),
+        user=asked.get("user"),
+        status=status,
+        text=asked.get("text"),
+        labels={key: value for key, _, value in pairs},
+        kind="deployment" if asked.get("kind") == "deployment" else "query",
+    )
 
 
 def _limit(request: Request) -> int:

@@ -6,51 +6,20 @@ Nothing is written anywhere: what the spools hold is put beside the store in mem
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from teamwright.database import check_version, connect, migrate
-from teamwright.errors import UnknownJob, UserError
+from teamwright.errors import UnknownJob
 from teamwright.tracing import otlp_json
+from teamwright.tracing.filters import Filter, TraceStatus, of_traces
 from teamwright.tracing.rows import REAL, STARTED, BadSpans, Decoded, decode
 from teamwright.tracing.schema import SPAN_COLUMNS, STEPS, TRACE_COLUMNS, Origins, store
 from teamwright.tracing.spool import pending, spools
-
-TraceStatus = Literal["running", "ok", "error", "lost"]
-TraceKind = Literal["query", "deployment"]
-
-_STATUS: Mapping[TraceStatus, str] = {
-    "running": "(root_state is null or root_state = 0)",
-    "lost": "root_state = 1",
-    "error": "root_state = 2 and root_status = 2",
-    "ok": "root_state = 2 and root_status <> 2",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """Which traces; None = any. `since_ns` and `until_ns` are Unix time, `label` a (key, value).
-
-    `text` stands in the question, whatever its case; `operation` is the name of a span in it.
-    """
-
-    job: str | None = None
-    agent: str | None = None
-    status: TraceStatus | None = None
-    session: str | None = None
-    user: str | None = None
-    label: tuple[str, str] | None = None
-    since_ns: int | None = None
-    until_ns: int | None = None
-    min_ns: int | None = None
-    text: str | None = None
-    operation: str | None = None
-    kind: TraceKind | None = "query"
 
 
 class Trace:
@@ -104,16 +73,30 @@ class SpanReader:
 
     def list_traces(self, which: Filter | None = None, *, limit: int = 20, offset: int = 0) -> list[dict[str, Any]]:
         """Summaries, the newest first."""
-        clause, values = _where(which or Filter())
+        clause, values = of_traces(which or Filter())
         query = f"select * from trace where {clause} order by start desc limit ?"
-        found: list[sqlite3.Row] = []
-        for db in self._databases():
-            # An overlaid trace stands in both; the memory's is the newer one.
-            room = limit + offset + (len(self._overlaid) if db is self._disk else 0)
-            rows = db.execute(query, (*values, room)).fetchall()
-            found += rows if db is self._memory else [row for row in rows if row["trace"] not in self._overlaid]
+        found = self.rows(query, values, room=limit + offset)
         found.sort(key=lambda row: row["start"], reverse=True)
         return [dict(row) for row in found[offset : offset + limit]]
+
+    def rows(self, query: str, values: Sequence[Any], *, room: int) -> list[sqlite3.Row]:
+        """What a query with a `trace` column and a last placeholder for its limit gives, each trace from where it is
+        known best. At least `room` rows where there are so many; they are in order for each half only.
+        """
+        found: list[sqlite3.Row] = []
+        for db in self._databases():
+            if db is self._memory:
+                found += db.execute(query, (*values, room)).fetchall()
+                continue
+            # An overlaid trace stands in both: as much more is read as may be skipped.
+            some, many = 0, room
+            while some < room:
+                rows = db.execute(query, (*values, many)).fetchall()
+                fresh = [row for row in rows if row["trace"] not in self._overlaid]
+                some = room if len(rows) < many else len(fresh)
+                many *= 2
+            found += fresh
+        return found
 
     def show(self, trace_id: str | None, *, job: str | None = None) -> Trace:
         """The trace of that id, or of which these are the first digits; without one the newest query.
@@ -236,18 +219,6 @@ def status(summary: Mapping[str, Any]) -> TraceStatus:
     return "error" if summary["root_status"] == 2 else "ok"
 
 
-_UNITS = {"us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9, "d": 86_400 * 10**9}
-
-
-def nanoseconds(text: str) -> int:
-    """`500ms`, `1.5s`, `10m`, `2h`, `7d` in nanoseconds. Raises UserError."""
-    number = text.rstrip("abcdefghijklmnopqrstuvwxyz")
-    try:
-        return int(float(number) * _UNITS[text[len(number) :]])
-    except (KeyError, ValueError, OverflowError):
-        raise UserError(f"{text!r} is not a time", hint="20ms, 1.5s, 10m, 2h, 7d") from None
-
-
 def _open(path: Path) -> sqlite3.Connection | None:
     if not path.exists():
         return None
@@ -266,37 +237,3 @@ def _open(path: Path) -> sqlite3.Connection | None:
         db.close()
         return None  # being made this moment
     return db
-
-
-def _where(which: Filter) -> tuple[str, list[Any]]:
-    clauses, values = ["1"], []
-    for column in ("job", "session", "user", "kind"):
-        wanted = getattr(which, column)
-        if wanted is not None:
-            clauses.append(f"{column} = ?")
-            values.append(wanted)
-    if which.status is not None:
-        clauses.append(_STATUS[which.status])
-    if which.since_ns is not None:
-        clauses.append("start >= ?")
-        values.append(which.since_ns)
-    if which.until_ns is not None:
-        clauses.append("start <= ?")
-        values.append(which.until_ns)
-    if which.min_ns is not None:
-        clauses.append("end - start >= ?")
-        values.append(which.min_ns)
-    if which.text is not None:
-        clauses.append("instr(lower(query), ?)")
-        values.append(which.text.lower())
-    if which.operation is not None:
-        clauses.append("exists(select 1 from span s where s.trace = trace.trace and s.name = ?)")
-        values.append(which.operation)
-    if which.agent is not None:
-        clauses.append("exists(select 1 from json_each(trace.agents) where value = ?)")
-        values.append(which.agent)
-    if which.label is not None:
-        # Not a JSON path: keys may hold dots and quotes.
-        clauses.append("exists(select 1 from json_each(trace.labels) where key = ? and value = ?)")
-        values += which.label
-    return " and ".join(clauses), values

@@ -198,6 +198,12 @@ def _row(span: Span, state: int, job: str, agent: str, process: str, origin: byt
         elif key.startswith(v.LABEL_PREFIX):
             labels[key[len(v.LABEL_PREFIX) :]] = attribute.value.string_value
     op = _text(found.get(v.OPERATION)) or span.name.partition(" ")[0][:40]
+    question = ""
+    if op == v.OP_QUERY or (op == v.OP_AGENT and span.kind == Span.SPAN_KIND_SERVER):
+        question = plain_text(_text(found.get(v.INPUT_MESSAGES)))[:QUERY_LIMIT]
+        facts.append(f'"question":{quoted(question)}')
+        if labels:
+            facts.append(f'"labels":{json.dumps(labels, ensure_ascii=False)}')
     parent = span.parent_span_id
     # The engine's and the host's spans are about a job and perhaps an agent; an agent's are its own.
     top = not parent.strip(b"\0") or v.ENTRY in found
@@ -228,7 +234,7 @@ def _row(span: Span, state: int, job: str, agent: str, process: str, origin: byt
                 row.extra[key] = _number(found[key])
         row.extra[v.COST_ESTIMATED] = v.COST_ESTIMATED in found
     if top:
-        row.extra["query"] = plain_text(_text(found.get(v.INPUT_MESSAGES)))[:QUERY_LIMIT]
+        row.extra["query"] = question or plain_text(_text(found.get(v.INPUT_MESSAGES)))[:QUERY_LIMIT]
         row.extra["user"] = _text(found.get(v.USER_ID))
         row.extra["revision"] = _text(found.get(v.REVISION))
         row.extra["labels"] = labels

@@ -17,7 +17,7 @@ from typing import Any
 from teamwright.tracing import vocabulary as v
 from teamwright.tracing.retention import KEEP
 from teamwright.tracing.rows import ERROR, REAL, STARTED, SYNTHETIC, Row
-from teamwright.tracing.sql_views import VIEWS
+from teamwright.tracing.sql_views import FIRST_VIEWS, VIEWS
 
 STEPS = (
     """
@@ -48,6 +48,11 @@ STEPS = (
     alter table span add column facts text not null default '{}';
     alter table trace add column estimated int not null default 0;
     alter table trace add column kept int not null default 0;
+    """
+    + FIRST_VIEWS,
+    """
+    create index span_runs on span(start)
+        where run <> '' and op in ('invoke_agent', 'invoke_workflow') and kind <> 3;
     """
     + VIEWS,
 )

@@ -17,7 +17,7 @@ def _fact(*names: str) -> str:
     return ", ".join(f"json_extract(facts, '$.{name}') as {name}" for name in names)
 
 
-VIEWS = f"""
+FIRST_VIEWS = f"""
     create view queries as select
         lower(hex(trace)) as trace_id, job, query as question, user, session, run as run_id, labels, revision,
         start as start_ns, (end - start) / 1e6 as duration_ms,
@@ -49,5 +49,28 @@ VIEWS = f"""
     create view a2a_calls as select {_WHERE}, {_WHEN}, agent as caller, {_fact("target", "task_id", "task_state")}
         from span where op = 'invoke_agent' and kind = 3;
     create view runs as select {_WHERE}, {_WHEN}, {_fact("parent_run_id", "root_run_id", "depth", "user", "task_state")}
+        from span where op = 'invoke_agent' and kind = 2;
+"""
+
+#: Since the third step: what a run was asked, for whom, and what it used with everything below it.
+VIEWS = f"""
+    drop view runs;
+    create view runs as select {_WHERE}, {_WHEN},
+        {
+    _fact(
+        "parent_run_id",
+        "root_run_id",
+        "depth",
+        "user",
+        "task_id",
+        "task_state",
+        "question",
+        "labels",
+        "input_tokens",
+        "output_tokens",
+        "cost_usd",
+        "estimated",
+    )
+}
         from span where op = 'invoke_agent' and kind = 2;
 """

@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -17,35 +16,43 @@ from teamwright.tracing.messages import plain_text
 _BAR = 24
 _EXCERPT = 96
 _DEEPEST = 90  # columns of indentation; what is deeper is drawn as if it weren't
-_STYLES = {"ok": "green", "error": "bold red", "lost": "bold red", "running": "yellow"}
+STYLES = {"ok": "green", "error": "bold red", "lost": "bold red", "running": "yellow"}
 _TIMES = {"model": "models", "tools": "tools", "queue": "waiting", "calls": "between agents", "agents": "agents",
           "engine": "engine", "other": "other"}  # fmt: skip
+#: Columns of a screen from which on there is room for everything.
+_WIDE = 110
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
-def render_list(listing: dict[str, Any]) -> RenderableType:
-    """The table of `trace list`."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("TRACE", "JOB", "STATUS", "QUERY"):
-        table.add_column(title, overflow="ellipsis", no_wrap=True)
-    for title in ("SPANS", "AGENTS", "TIME", "COST", "ERRORS"):
+def render_list(listing: dict[str, Any], width: int = 200) -> RenderableType:
+    """The table of `trace list`, for a screen of so many columns: a narrow one leaves out what is least asked for."""
+    traces = listing["traces"]
+    wide = width >= _WIDE
+    table = Table(box=None, pad_edge=False, header_style="bold", expand=True)
+    table.add_column("TRACE", no_wrap=True, min_width=8)
+    if wide or len({trace["job"] for trace in traces}) > 1:
+        table.add_column("JOB", no_wrap=True, overflow="ellipsis", max_width=width // 4)
+    table.add_column("STATUS", no_wrap=True, min_width=6)
+    table.add_column("QUERY", no_wrap=True, overflow="ellipsis", ratio=1, min_width=12)
+    for title in ("SPANS", "AGENTS", "TIME", "COST", "ERRORS") if wide else ("TIME", "COST", "ERRORS"):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("STARTED", no_wrap=True)
-    for trace in listing["traces"]:
-        style = _STYLES[trace["status"]]
+    for trace in traces:
+        style = STYLES[trace["status"]]
         at = datetime.fromisoformat(trace["started_at"]).astimezone()
-        table.add_row(
-            trace["trace_id"][:8],
-            escape(trace["job"]),
-            f"[{style}]{trace['status']}[/]",
-            escape(_excerpt(trace["query"], 48)),
-            str(trace["spans"]),
-            str(len(trace["agents"])),
-            duration(trace["duration_ms"]),
-            _dollars(trace["cost_usd"]),
-            f"[red]{trace['errors']}[/]" if trace["errors"] else "0",
-            f"{at:%m-%d %H:%M:%S}",
-        )
+        cells: dict[str, RenderableType] = {
+            "TRACE": trace["trace_id"][:8],
+            "JOB": Text(trace["job"]),
+            "STATUS": Text(trace["status"], style),
+            "QUERY": Text(excerpt(trace["query"], 200)),
+            "SPANS": str(trace["spans"]),
+            "AGENTS": str(len(trace["agents"])),
+            "TIME": duration(trace["duration_ms"]),
+            "COST": dollars(trace["cost_usd"]),
+            "ERRORS": Text(str(trace["errors"]), "red" if trace["errors"] else ""),
+            "STARTED": f"{at:%m-%d %H:%M:%S}" if wide else f"{at:%H:%M:%S}",
+        }
+        table.add_row(*(cells[str(column.header)] for column in table.columns))
     return table
 
 
@@ -95,15 +102,15 @@ def _head(show: dict[str, Any], full: bool) -> Iterator[Text]:
         _count(summary["spans"], "span"),
         _count(len(summary["agents"]), "agent"),
         _count(summary["errors"], "error") if summary["errors"] else "",
-        _dollars(summary["cost_usd"]) if summary["cost_usd"] or summary["cost_usd"] is None else "",
+        dollars(summary["cost_usd"]) if summary["cost_usd"] or summary["cost_usd"] is None else "",
     ]
-    line = Text.assemble(("trace ", "bold"), show["trace_id"], "  ", (show["status"], _STYLES[show["status"]]))
+    line = Text.assemble(("trace ", "bold"), show["trace_id"], "  ", (show["status"], STYLES[show["status"]]))
     yield line.append("  " + " · ".join(fact for fact in facts if fact))
     root = next((span for span in show["spans"] if span["attributes"].get(v.OPERATION) == v.OP_QUERY), None)
     if root is not None:
         for mark, attribute in (("Q", v.INPUT_MESSAGES), ("A", v.OUTPUT_MESSAGES)):
             if words := plain_text(root["attributes"].get(attribute)):
-                yield Text.assemble((f"{mark}: ", "bold"), words if full else _excerpt(words, 400))
+                yield Text.assemble((f"{mark}: ", "bold"), words if full else excerpt(words, 400))
     if times := show["time_ns"]:
         whole = sum(times.values())
         parts = [f"{_TIMES[kind]} {duration(ns / 1e6)} ({ns / whole:.0%})" for kind, ns in times.items()]
@@ -136,7 +143,7 @@ def _table(show: dict[str, Any], full: bool) -> Table:
     end = max(max(span["end_ns"] or span["start_ns"] for span in spans), begin + 1)
     critical = set(show["critical_path"])
     for span, lead, below in _walk(spans):
-        style = _STYLES[span["status"]] if span["status"] != "ok" else ""
+        style = STYLES[span["status"]] if span["status"] != "ok" else ""
         last = span["end_ns"] or end
         took = None if span["end_ns"] is None else (last - span["start_ns"]) / 1e6
         table.add_row(
@@ -182,7 +189,7 @@ def _details(span: dict[str, Any], full: bool) -> Iterator[tuple[str, str]]:
     attributes = span["attributes"]
     if span["status"] in ("error", "lost"):
         why = span["message"] or ""
-        yield f"{attributes.get(v.ERROR_TYPE, 'error')}: {why if full else _excerpt(why)}", "red"
+        yield f"{attributes.get(v.ERROR_TYPE, 'error')}: {why if full else excerpt(why)}", "red"
     operation = attributes.get(v.OPERATION)
     asked = answered = ""
     if v.CALL in attributes:
@@ -194,7 +201,7 @@ def _details(span: dict[str, Any], full: bool) -> Iterator[tuple[str, str]]:
     if asked or answered:
         half = _EXCERPT // 2
         yield (
-            " -> ".join(str(words) if full else _excerpt(str(words), half) for words in (asked, answered) if words),
+            " -> ".join(str(words) if full else excerpt(str(words), half) for words in (asked, answered) if words),
             "dim",
         )
 
@@ -207,12 +214,12 @@ def _bar(start: float, end: float) -> str:
     return (" " * first + "█" * whole + (_EIGHTHS[part] if part else ""))[:_BAR]
 
 
-def _excerpt(text: str, limit: int = _EXCERPT) -> str:
+def excerpt(text: str, limit: int = _EXCERPT) -> str:
     line = " ".join(text.split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
-def _dollars(cost: float | None) -> str:
+def dollars(cost: float | None) -> str:
     if cost is None:
         return "?"
     return f"${cost:.4f}" if 0 < cost < 1 else f"${cost:.2f}"

@@ -13,7 +13,8 @@ from teamwright.home import Home
 from teamwright.host.api import AgentState, ExitInfo
 from teamwright.jobs.plan import Plan
 from teamwright.safety.tokens import unverified
-from teamwright.tracing.reader import Filter, SpanReader
+from teamwright.tracing.filters import Filter
+from teamwright.tracing.reader import SpanReader
 from teamwright.tracing.view import trace_show
 
 from .conftest import InProcess, in_process, make_plan, patient, until

@@ -5,7 +5,8 @@ import io
 
 from teamwright.tracing import jaeger
 from teamwright.tracing.export import COLUMNS, chrome, table
-from teamwright.tracing.reader import Filter, SpanReader
+from teamwright.tracing.filters import Filter
+from teamwright.tracing.reader import SpanReader
 from teamwright.tracing.store import SpanStore
 from teamwright.tracing.testing import Spans
 from teamwright.tracing.tracer import Tracer

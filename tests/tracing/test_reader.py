@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from teamwright.errors import UnknownJob
-from teamwright.tracing.reader import Filter, SpanReader
+from teamwright.tracing.filters import Filter
+from teamwright.tracing.reader import SpanReader
 from teamwright.tracing.spool import Spool
 from teamwright.tracing.store import SpanStore
 from teamwright.tracing.testing import Spans
@@ -107,8 +108,8 @@ def test_filters_and_prefixes(tracer: Tracer, spans: Spans, store: SpanStore, sp
         assert ids(kind=None) == [deployment.trace_id, root.trace_id, one]
         assert ids(job="team") == ids(user="ada") == ids(session="s1") == ids(status="ok") == [one]
         assert ids(agent="lead") == [root.trace_id, one] and ids(agent="other") == []
-        assert ids(status="error") == ids(label=("who's", 'x"y')) == [root.trace_id]
-        assert ids(status="running") == ids(status="lost") == ids(since_ns=1 << 62) == ids(label=("a", "b")) == []
+        assert ids(status="error") == ids(labels={"who's": 'x"y'}) == [root.trace_id]
+        assert ids(status="running") == ids(status="lost") == ids(since_ns=1 << 62) == ids(labels={"a": "b"}) == []
         assert reader.show(None).trace_id == root.trace_id and reader.show(None, job="team").trace_id == one
         assert reader.show(one[:31].upper()).trace_id == one
         for wrong, message in (("zz", "is not a trace id"), ("", "is not a trace id"), ("f" * 33, "is not a trace id")):

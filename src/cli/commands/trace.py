@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from teamwright.cli.app import Call, app, command
+from teamwright.cli.narrowing import narrowed
+
+if TYPE_CHECKING:
+    from teamwright.tracing.filters import Filter
 
 
 @app.group("trace")
@@ -15,55 +19,17 @@ def trace() -> None:
 
 
 @command("list", group=trace)
-@click.option("--job", metavar="JOB|FILE", help="Only this job's.")
-@click.option("--agent", metavar="ID", help="Only those this agent took part in.")
-@click.option("--session", metavar="ID", help="Only this conversation's.")
-@click.option("--user", metavar="NAME", help="Only this user's.")
-@click.option("--status", type=click.Choice(["running", "ok", "error", "lost"]), help="Only those that ended so.")
-@click.option("--text", metavar="WORDS", help="Only those with these words in the question.")
-@click.option("--label", metavar="KEY=VALUE", help="Only those with this label.")
-@click.option("--min-duration", metavar="TIME", help="Only those that took longer: 500ms, 2s, 1m.")
-@click.option("--since", metavar="TIME", help="Only those begun within: 10m, 2h, 7d.")
+@narrowed
 @click.option("--deployments", is_flag=True, help="Starts and stops of jobs instead of queries.")
-@click.option("-n", "--limit", type=click.IntRange(min=1), default=20, show_default=True, help="At most so many.")
 @click.pass_obj
-def list_traces(
-    call: Call,
-    job: str | None,
-    agent: str | None,
-    session: str | None,
-    user: str | None,
-    status: str | None,
-    text: str | None,
-    label: str | None,
-    min_duration: str | None,
-    since: str | None,
-    deployments: bool,
-    limit: int,
-) -> None:
+def list_traces(call: Call, which: Filter, limit: int, deployments: bool) -> None:
     """List traces, newest first."""
-    import time
+    from dataclasses import replace
 
-    from teamwright.cli.targets import parse_job
-    from teamwright.errors import UserError
-    from teamwright.tracing.reader import Filter, SpanReader, nanoseconds
+    from teamwright.tracing.reader import SpanReader
     from teamwright.tracing.view import trace_list
 
-    if label is not None and "=" not in label:
-        raise UserError(f"{label!r} is not KEY=VALUE")
-    key, _, value = (label or "").partition("=")
-    wanted = Filter(
-        job=parse_job(call, job).job if job else None,
-        agent=agent,
-        session=session,
-        user=user,
-        status=status,  # type: ignore[arg-type]
-        text=text,
-        label=(key, value) if label else None,
-        min_ns=nanoseconds(min_duration) if min_duration else None,
-        since_ns=time.time_ns() - nanoseconds(since) if since else None,
-        kind="deployment" if deployments else "query",
-    )
+    wanted = replace(which, kind="deployment") if deployments else which
     with SpanReader(call.home.spans_db, call.home.spool_dir) as reader:
         found = trace_list(reader.list_traces(wanted, limit=limit))
     if call.json:
@@ -76,7 +42,8 @@ def list_traces(
     from teamwright.cli.output import console
     from teamwright.tracing.tree import render_list
 
-    console().print(render_list(found))
+    screen = console()
+    screen.print(render_list(found, screen.width))
 
 
 @command("show", group=trace)
