@@ -139,6 +139,7 @@ class Runner:
                     slot=slot,
                     emit=_counted(work, emit),
                     ask=lambda question: self._ask(work, question),
+                    conversation=repr(tuple(_session_key(work.message, run))),
                 )
                 answer = await answer_of(self._agent, turn)
                 if turn.attached:

@@ -121,6 +121,8 @@ class Runtime:
                 folder=spec.job_folder,
                 description=_about(runtime),
                 output_schema=runtime.agent.output_schema,
+                state=str(Path(spec.sessions_dir).parent / "backends" / spec.agent) if spec.sessions_dir else "",
+                login=spec.login,
             )
         )
         runtime.agent._backend = runtime.backend

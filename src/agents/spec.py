@@ -53,6 +53,7 @@ class AgentSpec:
     both are put into the process's own environment after the fork.
     `tokens` are bearer tokens by audience: `engine`, and `job/agent` for each peer.
     `spans_url` is where spans are sent; empty = to the engine.
+    `login`: the backend uses the account that a person has logged in with, not a key.
     `sessions_dir` is where the words of conversations are kept; empty = in memory.
     `stages` are those of a pipeline, for the agent that runs it: itself first, the others are peers of it.
     """
@@ -88,6 +89,7 @@ class AgentSpec:
     backend_options: Mapping[str, Any] = field(default_factory=dict)
     model: str | None = None
     model_options: Mapping[str, Any] = field(default_factory=dict)
+    login: bool = False
     prompt: str = ""
     tools: tuple[str, ...] = ()
     skills: tuple[Mapping[str, Any], ...] = ()

@@ -36,7 +36,9 @@ class AgentTurn:
         slot: Slot,
         emit: Emit | None,
         ask: Ask | None = None,
+        conversation: str = "",
     ) -> None:
+        self.conversation = conversation
         self.text = text
         self.files = tuple(files)
         self.history = history

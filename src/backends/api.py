@@ -142,6 +142,10 @@ class Turn(Protocol):
     @property
     def session(self) -> str: ...
     @property
+    def conversation(self) -> str:
+        """Names the conversation: another one for each caller and user, even where they use the same `session`."""
+
+    @property
     def history(self) -> Sequence[Message]: ...
     @property
     def user(self) -> str | None: ...
@@ -184,6 +188,8 @@ class BackendConfig:
     """What a backend is set up with, once per agent. `description` is what the agent's card says of it.
 
     `output_schema`: a JSON Schema that every answer must fit; `structured` checks it and words it for a model.
+    `state`: a folder of this agent's own that outlives restarts (made when needed); empty = nothing is kept.
+    `login`: the account that a person has logged in with is used, not a key.
     """
 
     agent: str
@@ -194,6 +200,8 @@ class BackendConfig:
     folder: str
     description: str = ""
     output_schema: Mapping[str, Any] | None = None
+    state: str = ""
+    login: bool = False
 
     @property
     def system(self) -> str:
@@ -203,6 +211,16 @@ class BackendConfig:
         from teamwright.backends.structured import instruction
 
         return f"{self.prompt}\n\n{instruction(self.output_schema)}".lstrip()
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something wrong with an agent's options: `path` are the keys to it, below the agent. A warning starts anyway."""
+
+    path: tuple[str | int, ...]
+    message: str
+    hint: str | None = None
+    warning: bool = False
 
 
 @runtime_checkable

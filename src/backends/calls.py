@@ -30,7 +30,8 @@ _CONNECT, _FIRST, _LONGEST = 10.0, 0.5, 60.0
 #: Characters of a server's own words in an error.
 _SHOWN = 500
 _PASSING = frozenset([408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529])
-_REASONS = {
+#: What HTTP errors of model servers come to, whoever's they are.
+REASONS = {
     400: "bad_request", 401: "bad_key", 402: "no_credit", 403: "forbidden", 404: "unknown_model", 413: "too_large",
     422: "bad_request", 429: "rate_limited",
 }  # fmt: skip
@@ -135,7 +136,7 @@ def refused(who: str, status: int, body: str, headers: Mapping[str, str], *, sec
     said = _words(body)
     if secret:
         said = said.replace(secret, "…")
-    reason = _REASONS.get(status, "server_error" if status >= 500 else "bad_request")
+    reason = REASONS.get(status, "server_error" if status >= 500 else "bad_request")
     passing = status in _PASSING
     if status == 429 and "insufficient_quota" in body:
         reason, passing = "no_credit", False

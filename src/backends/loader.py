@@ -5,14 +5,18 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
-from typing import cast
+from collections.abc import Mapping, Sequence
+from types import ModuleType
+from typing import Any, cast
 
-from teamwright.backends.api import Backend
+from teamwright.backends.api import Backend, Fault
 from teamwright.backends.catalog import CATALOG, BackendInfo
 from teamwright.errors import MissingExtra, UserError
 
 #: The backends that are built in; the module of each has `create()`.
-BUILT_IN = ("offline", "openai")
+BUILT_IN = ("offline", "openai", "claude")
+#: Those that have options of their own: `options.py` in the package of each has `faults` and `note`.
+_WITH_OPTIONS = ("claude",)
 
 
 def known(name: str) -> BackendInfo:
@@ -35,6 +39,26 @@ def load(name: str) -> Backend:
         raise UserError(f"backend {name!r} is not built yet", hint=f"there is {', '.join(BUILT_IN)}")
     module = importlib.import_module(f"teamwright.backends.{name}")
     return cast(Backend, module.create())
+
+
+def option_faults(
+    name: str, options: Mapping[str, Any], model_options: Mapping[str, Any], folder: str
+) -> Sequence[Fault]:
+    """What is wrong with an agent's options for that backend; the job file stands in `folder`. Imports no SDK."""
+    if name not in _WITH_OPTIONS:
+        return ()
+    found: Sequence[Fault] = _options(name).faults(options, model_options, folder)
+    return found
+
+
+def option_note(name: str, options: Mapping[str, Any]) -> str | None:
+    """What a person should know of an agent with those options, in one line."""
+    note: str | None = _options(name).note(options) if name in _WITH_OPTIONS else None
+    return note
+
+
+def _options(name: str) -> ModuleType:
+    return importlib.import_module(f"teamwright.backends.{name}.options")
 
 
 def _installed(module: str) -> bool:

@@ -114,7 +114,7 @@ async def run(turn: Turn, step: Step, *, output_schema: Mapping[str, Any] | None
             entries.append(Asked(reply.calls, reply.text, reply.raw))
             results = await call_tools(turn, tools, reply.calls)
             entries.append(Results(results))
-            _keep(files, results)
+            keep_files(files, results)
             continue
         answer = Answer(reply.text, tuple(files.values()))
         if output_schema is None:
@@ -243,7 +243,8 @@ def named(file: File) -> str:
     return f"(file {file.name}, {file.media_type}, {size})"
 
 
-def _keep(files: dict[str, File], results: Sequence[ToolResult]) -> None:
+def keep_files(files: dict[str, File], results: Sequence[ToolResult]) -> None:
+    """Add the files of `results` to those that go out with the answer, as far as there is room."""
     for result in results:
         for file in result.files:
             others = sum(len(kept.data or b"") for name, kept in files.items() if name != file.name)

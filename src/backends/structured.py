@@ -23,6 +23,9 @@ _SHOWN = 300
 class Unfit(BackendError):
     """An answer that is no JSON, or not of the wanted shape."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(message, reason="unfit")
+
 
 def schema_fault(schema: Mapping[str, Any]) -> str | None:
     """Why `schema` can't be used; None when it can."""

@@ -13,7 +13,7 @@ from teamwright.agents.spec import FOREIGN, Kind
 from teamwright.backends import structured
 from teamwright.backends.api import Limits
 from teamwright.backends.catalog import CATALOG, BackendInfo
-from teamwright.backends.loader import BUILT_IN
+from teamwright.backends.loader import BUILT_IN, option_faults
 from teamwright.errors import Problem
 from teamwright.host.api import RestartPolicy
 from teamwright.jobs import own_code
@@ -98,6 +98,8 @@ class AgentResolver:
         backend = self._backend(entry, raw, path) if thinks else CATALOG[DEFAULT]
         self._check_code(entry, path)
         self._check_own_code(kind, entry, raw, path)
+        if thinks:
+            self._check_options(entry, backend, path)
         environment, secrets, sources = self._variables(entry, raw, backend, path)
         plan = AgentPlan(
             id=entry.id,
@@ -120,6 +122,7 @@ class AgentResolver:
             backend_options=entry.backend_options,
             model=entry.model,
             model_options=entry.model_options,
+            login=entry.auth == "login",
             prompt=self._prompt(entry, path),
             tools=tuple(entry.tools),
             skills=tuple(skill.model_dump() for skill in entry.skills),
@@ -225,6 +228,15 @@ class AgentResolver:
             self._findings.fault(self._origin(path[1], key), fault)
         for key in own_code.idle_keys(kind, raw):
             self._findings.warn((*path, key), f"does nothing for a {kind}: agent")
+
+    def _check_options(self, entry: AgentEntry, backend: BackendInfo, path: KeyPath) -> None:
+        """The options of the backend, as the backend itself sees them."""
+        given = option_faults(backend.name, entry.backend_options, entry.model_options, str(self._folder))
+        for fault in given:
+            tell = self._findings.warn if fault.warning else self._findings.report
+            tell(self._origin(path[1], *fault.path), fault.message, fault.hint)
+        if isinstance(entry.auth, str) and backend.name != "claude":
+            self._findings.warn(self._origin(path[1], "auth"), f"does nothing for the backend {backend.name}")
 
     def _prompt(self, entry: AgentEntry, path: KeyPath) -> str:
         if not isinstance(entry.prompt, PromptFile):

@@ -101,6 +101,7 @@ def _order(
         backend_options=agent.backend_options,
         model=agent.model,
         model_options=agent.model_options,
+        login=agent.login,
         prompt=agent.prompt,
         tools=agent.tools,
         skills=agent.skills,

@@ -68,6 +68,7 @@ class AgentPlan:
     backend_options: Mapping[str, Any] = field(default_factory=dict)
     model: str | None = None
     model_options: Mapping[str, Any] = field(default_factory=dict)
+    login: bool = False
     prompt: str = ""
     tools: tuple[str, ...] = ()
     skills: tuple[Mapping[str, Any], ...] = ()
@@ -104,7 +105,7 @@ class Plan:
     """A whole job. `levels` holds agent ids in start order; `edges` are (caller, callee).
 
     `timeout` is seconds per agent to ready. `revision` hashes the resolved file, prompts, user code
-    and package versions: another revision needs a restart to take effect.
+    and package versions: another revision needs a restart to take effect. `notes` are for the person who starts it.
     """
 
     job: str
@@ -128,6 +129,7 @@ class Plan:
     query: str | None = None
     revision: str = ""
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def agent(self, agent_id: str) -> AgentPlan:
         """The agent of that id. Raises KeyError."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from teamwright.backends.loader import option_note
 from teamwright.errors import JobFileError, MissingExtra, Problem
 from teamwright.host.api import HealthCheck
 from teamwright.jobs import older, overrides, unbuilt
@@ -174,7 +175,17 @@ def _plan(
         content=model.tracing.content,
         query=model.execution.query if model.execution.auto_start else None,
         warnings=warnings,
+        notes=_notes(drafts),
     )
+
+
+def _notes(drafts: Sequence[AgentDraft]) -> tuple[str, ...]:
+    """What the backends want to have said, once for all agents of which it is true."""
+    agents: dict[tuple[str, str], list[str]] = {}
+    for draft in drafts:
+        if text := option_note(draft.plan.backend, draft.plan.backend_options):
+            agents.setdefault((draft.plan.backend, text), []).append(draft.plan.id)
+    return tuple(f"{backend} ({', '.join(ids)}): {text}" for (backend, text), ids in agents.items())
 
 
 def _wired(agent: AgentPlan, level_of: Mapping[str, int], wiring: Wiring) -> AgentPlan:

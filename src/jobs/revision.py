@@ -13,7 +13,7 @@ from teamwright.jobs.modules import closure, find
 from teamwright.jobs.plan import AgentPlan, Plan
 
 #: What may differ between two machines or shells without making it another job.
-_NOT_HASHED = ("file", "folder", "search_path", "warnings", "revision")
+_NOT_HASHED = ("file", "folder", "search_path", "warnings", "notes", "revision")
 _CORE_PACKAGES = ("teamwright", "a2a-sdk", "opentelemetry-sdk")
 
 

@@ -46,7 +46,6 @@ TABLE: tuple[Row, ...] = (
     ),
     Row("agent.mcp_servers", "MCP servers are not started yet", when=_any),
     Row("agent.replicas", "one process is started, replicas are not built yet", when=lambda value: value != 1),
-    Row("agent.auth", "auth is not looked at yet", when=lambda value: not isinstance(value, dict)),
     Row("agent.discover", "discovery is not built yet: nobody is found"),
     Row("agent.route", "route is not looked at yet"),
     Row(

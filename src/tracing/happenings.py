@@ -35,6 +35,10 @@ class Happenings:
         """The backend shortened its conversation: from so many tokens to so many; `trigger` is auto or manual."""
         return self.event(v.EVENT_COMPACTION, {v.REASON: trigger, v.TOKENS_BEFORE: before, v.TOKENS_AFTER: after})
 
+    def resumed(self, session: str | None = None) -> Self:
+        """The backend took up a conversation again in a new process; `session` is its own id of it."""
+        return self.event(v.EVENT_RESUMED, {v.REASON: session})
+
     def denied(self, reason: str, *, rule: str | None = None) -> Self:
         """It was not allowed, so it was not done. The span is not failed by this: `fail` says that."""
         return self.event(v.EVENT_DENIED, {v.REASON: reason, v.RULE: rule})

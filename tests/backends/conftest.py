@@ -27,6 +27,7 @@ class FakeTurn:
     history: Sequence[Message] = ()
     files: Sequence[File] = ()
     session: str = "s"
+    conversation: str = "caller\nann\ns"
     user: str | None = "ann"
     depth: int = 0
     usage: Usage = field(default_factory=Usage)

@@ -34,11 +34,15 @@ def start(
 ) -> None:
     """Start a job. Ctrl-C before it is up leaves nothing running."""
     from teamwright.cli.connection import connected
+    from teamwright.cli.output import note
     from teamwright.cli.starting import follow_start, stop_again
 
     loaded = load(call, file, name=name, sets=sets)
     plan = loaded.plan
     receivers = wanted(call.environ, otlp, otlp_content)
+    if not call.json:
+        for line in plan.notes:
+            note(line)
     with connected(call, start=True, port=port, host=True) as client:
         send_to(client, receivers)
         started = follow_start(call, client, plan.job, len(plan.levels), client.start(plan, loaded.secrets))

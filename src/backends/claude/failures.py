@@ -1,0 +1,43 @@
+"""What went wrong, as typed errors: the SDK reports failures of the API as answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from teamwright.backends.calls import REASONS
+from teamwright.errors import BackendError, LimitReached, TeamwrightError
+
+_WORDS = {
+    "authentication_failed": "bad_key",
+    "billing_error": "no_credit",
+    "rate_limit": "rate_limited",
+    "overloaded": "server_error",
+    "invalid_request": "bad_request",
+    "server_error": "server_error",
+    "max_output_tokens": "length",
+}
+
+
+def reason_of(word: str | None, status: int | None) -> str:
+    """A short stable word for an error of the API: by its HTTP status, else by the CLI's name for it."""
+    if status is not None and status >= 400:
+        return REASONS.get(status, "server_error" if status >= 500 else "bad_request")
+    return _WORDS.get(word or "", "unreachable" if word in (None, "unknown") else "backend_error")
+
+
+def failure_of(result: Any, word: str | None, turns: int) -> TeamwrightError | None:
+    """The error that a ResultMessage stands for; None when it is an answer. `word` is the last message's error."""
+    if result.subtype == "error_max_turns":
+        return LimitReached("turns", f"no answer after {turns} model calls (limit turns)")
+    if result.subtype == "error_max_budget_usd":
+        return LimitReached("cost_usd", "the query has cost more than it may (limit cost_usd)")
+    if not result.is_error:
+        return None
+    text = result.result or "; ".join(result.errors or ()) or result.subtype
+    reason = reason_of(word, result.api_error_status)
+    if result.api_error_status is None and "mid-response" in text:
+        reason = "cut"
+    elif result.api_error_status is None and ("onnect" in text or "ECONN" in text):
+        reason = "unreachable"
+    hint = "is ANTHROPIC_API_KEY right?" if reason == "bad_key" else None
+    return BackendError(f"Claude: {text}", reason=reason, hint=hint)

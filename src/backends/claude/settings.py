@@ -1,0 +1,129 @@
+"""How the CLI is started: its options, its environment, its folders. Here nothing of the user's gets in unasked."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import claude_agent_sdk as sdk
+
+from teamwright.backends.api import BackendConfig, Limits
+from teamwright.backends.claude.options import Options, tool_of
+from teamwright.errors import UserError
+
+#: The in-process MCP server that has the agent's own tools.
+SERVER = "team"
+#: Any of these lets the CLI call the model without a login.
+KEYS = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN")
+_SESSIONS = uuid.UUID("6f1c7c0e-2a55-5d0b-9f4e-0d7c5e1b7a21")
+_WEEK_MS = 7 * 24 * 3600 * 1000
+_MESSAGE_LIMIT = 32 * 2**20
+#: The CLI speaks to nobody but the model's API, and one message has one answer: nothing runs on behind it.
+_QUIET = {
+    "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+    "DISABLE_AUTOUPDATER": "1",
+    "DISABLE_TELEMETRY": "1",
+    "DISABLE_ERROR_REPORTING": "1",
+    "CLAUDE_CODE_ENABLE_TELEMETRY": "0",
+    "CLAUDE_CODE_DISABLE_BACKGROUND_TASKS": "1",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What all CLI processes of an agent have in common."""
+
+    config: BackendConfig
+    options: Options
+    state: Path
+    cwd: Path
+    environment: Mapping[str, str]
+
+    @classmethod
+    def make(cls, config: BackendConfig, options: Options, environ: Mapping[str, str]) -> Settings:
+        """Make the folders. Raises UserError when there is no key and no login."""
+        if not config.login and not any(environ.get(name) for name in KEYS):
+            raise UserError(
+                f"Claude needs a key: {KEYS[0]} is not set", hint=f"export {KEYS[0]}=…, or write auth: login"
+            )
+        state = Path(config.state)
+        cwd = Path(options.cwd) if options.cwd is not None else state / "work"
+        for folder in (state, state / "cache", cwd):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return cls(config, options, state, cwd, _environment(config, options, state))
+
+    def session_id(self, conversation: str) -> str:
+        """The CLI's id of a conversation: the same after every restart."""
+        return str(uuid.uuid5(_SESSIONS, conversation))
+
+    def known(self, session_id: str) -> bool:
+        """Whether the CLI has written that session down."""
+        found = Path(self.environment.get("CLAUDE_CONFIG_DIR") or os.environ.get("CLAUDE_CONFIG_DIR") or _own())
+        return any(found.glob(f"projects/*/{session_id}.jsonl"))
+
+    def sdk_options(
+        self, tools: Sequence[str], server: Any, limits: Limits, session_id: str, *, resume: bool, **more: Any
+    ) -> Any:
+        """Options for one client. `tools` are the names that `server` offers; `more` are hooks and the like."""
+        options = self.options
+        builtin = list(dict.fromkeys(tool_of(rule) for rule in options.builtin_tools))
+        thinking = options.thinking
+        return sdk.ClaudeAgentOptions(
+            model=self.config.model,
+            system_prompt=self.config.system,
+            tools=builtin,
+            allowed_tools=[*(f"mcp__{SERVER}__{name}" for name in tools), *options.builtin_tools],
+            disallowed_tools=list(options.deny),
+            mcp_servers={SERVER: server},
+            strict_mcp_config=True,
+            setting_sources=list(options.setting_sources),
+            skills=None if "Skill" in builtin else [],
+            permission_mode="dontAsk",
+            max_turns=limits.turns or None,
+            cwd=self.cwd,
+            env=dict(self.environment),
+            include_partial_messages=True,
+            forward_subagent_text=True,
+            # `/clear` and `@/etc/passwd` in somebody's message are words, not commands.
+            verbatim_prompts=True,
+            max_buffer_size=_MESSAGE_LIMIT,
+            effort=options.effort,
+            thinking=None
+            if thinking is None
+            else {"type": "disabled"}
+            if thinking is False
+            else {"type": "adaptive"}
+            if thinking is True
+            else {"type": "enabled", "budget_tokens": thinking},
+            **({"resume": session_id} if resume else {"session_id": session_id}),
+            **more,
+        )
+
+
+def _environment(config: BackendConfig, options: Options, state: Path) -> dict[str, str]:
+    made = {
+        **_QUIET,
+        "XDG_CACHE_HOME": str(state / "cache"),
+        "CLAUDE_CODE_MAX_RETRIES": str(options.retries),
+        # Our tools have time limits of their own, and a person may take long to answer a question.
+        "MCP_TOOL_TIMEOUT": str(_WEEK_MS),
+        "MAX_MCP_OUTPUT_TOKENS": "250000",
+        # The model sees our tools by the names that prompts and traces have, not as mcp__team__NAME.
+        "CLAUDE_AGENT_SDK_MCP_NO_PREFIX": "1",
+    }
+    if options.max_tokens is not None:
+        made["CLAUDE_CODE_MAX_OUTPUT_TOKENS"] = str(options.max_tokens)
+    if config.login:
+        # What is inherited can't be taken away, but an empty key counts as none.
+        made.update({"ANTHROPIC_API_KEY": "", "ANTHROPIC_AUTH_TOKEN": ""})
+    else:
+        made["CLAUDE_CONFIG_DIR"] = str(state / "config")
+    return made
+
+
+def _own() -> Path:
+    return Path.home() / ".claude"

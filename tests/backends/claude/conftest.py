@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from teamwright.backends.api import BackendConfig
+from tests.standins.messages import Messages
+
+MODEL = "claude-sonnet-4-5"
+Opened = Callable[..., AbstractAsyncContextManager[Any]]
+
+
+@pytest.fixture(scope="package")
+def server() -> Iterator[Messages]:
+    with Messages() as made:
+        yield made
+
+
+@pytest.fixture
+def api(server: Messages) -> Iterator[Messages]:
+    """The stand-in; whatever a test leaves unsaid or gets unexpectedly is wrong."""
+    server.say()
+    yield server
+    assert (server.unexpected, server.unsaid) == ([], 0)
+
+
+@pytest.fixture
+def environment(api: Messages, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, str]:
+    """The environment of an agent: nothing of whoever runs the tests."""
+    values = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path / "person"),
+        "TMPDIR": str(tmp_path),
+        "ANTHROPIC_API_KEY": "dummy",
+        "ANTHROPIC_BASE_URL": api.url,
+        # Whoever tries to reach anything else runs against a closed door.
+        "HTTPS_PROXY": "http://127.0.0.1:9",
+        "HTTP_PROXY": "http://127.0.0.1:9",
+        "NO_PROXY": "127.0.0.1",
+    }
+    for name in list(os.environ):
+        monkeypatch.delenv(name)
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "person").mkdir()
+    return values
+
+
+@pytest.fixture
+def opened(environment: dict[str, str], tmp_path: Path) -> Opened:
+    """A function: an open backend; with it everything of the CLI ends."""
+    from teamwright.backends import claude
+
+    @asynccontextmanager
+    async def open_backend(**more: Any) -> AsyncIterator[Any]:
+        backend = claude.create()
+        options = {"retries": 1, **more.pop("options", {})}
+        values: dict[str, Any] = {
+            "agent": "a", "prompt": "You add.", "model": MODEL, "model_options": {}, "options": options,
+            "folder": str(tmp_path), "state": str(tmp_path / "state"),
+        }  # fmt: skip
+        await backend.open(BackendConfig(**{**values, **more}))
+        try:
+            yield backend
+        finally:
+            await backend.close()
+
+    return open_backend
