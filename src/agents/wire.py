@@ -7,7 +7,7 @@ and the SDK's client costs three times the CPU for the same bytes.
 from __future__ import annotations
 
 import json
-from base64 import b64decode, b64encode
+from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import uuid4
@@ -17,6 +17,7 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.struct_pb2 import Struct, Value
 
 from teamwright.backends.api import Answer, File, PeerAnswer, Usage
+from teamwright.backends.parts import part_of
 from teamwright.errors import PeerError
 from teamwright.tracing.propagation import RUN_EXT, TRACE_EXT, USAGE_EXT
 
@@ -119,14 +120,7 @@ def request_body(
     text: str, files: Sequence[File], *, message_id: str, context_id: str, metadata: Mapping[str, Any]
 ) -> bytes:
     """A blocking SendMessage as JSON-RPC."""
-    parts: list[dict[str, Any]] = [{"text": text}]
-    for file in files:
-        part: dict[str, Any] = {"filename": file.name, "mediaType": file.media_type}
-        if file.data is not None:
-            part["raw"] = b64encode(file.data).decode()
-        else:
-            part["url"] = file.uri
-        parts.append(part)
+    parts = [{"text": text}, *map(part_of, files)]
     message = {
         "messageId": message_id,
         "contextId": context_id,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Generator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,8 +13,12 @@ from teamwright.cli.app import Call
 from teamwright.errors import QueryFailed, UserError
 
 if TYPE_CHECKING:
+    from teamwright.backends.api import File
     from teamwright.client.client import Client
     from teamwright.client.results import QueryResult
+
+#: Bytes of all files of one message. As base64, with its text, it stays below what an agent takes.
+FILES_LIMIT = 11 << 20
 
 
 def question(text: str) -> str:
@@ -33,6 +38,27 @@ def question(text: str) -> str:
     return text
 
 
+def attachments(paths: Sequence[Path]) -> list[File]:
+    """Files to send along. Raises UserError for what can't be read, or is too large for one message."""
+    from teamwright.agents.worker_turns import media_type_of
+    from teamwright.backends.api import File
+
+    found, size = [], 0
+    for path in paths:
+        try:
+            size += path.stat().st_size
+            if size <= FILES_LIMIT:
+                found.append(File(path.name, media_type_of(path.name), path.read_bytes()))
+        except OSError as error:
+            raise UserError(f"--file {path}: {(error.strerror or str(error)).lower()}") from None
+    if size > FILES_LIMIT or sum(len(file.data or b"") for file in found) > FILES_LIMIT:
+        raise UserError(
+            f"--file: {size / (1 << 20):.1f} MiB is more than the {FILES_LIMIT >> 20} MiB that fit into one message",
+            hint="agents on this machine can read a path that stands in the text",
+        )
+    return found
+
+
 def ask_and_print(
     call: Call,
     client: Client,
@@ -43,13 +69,23 @@ def ask_and_print(
     session: str | None = None,
     user: str | None = None,
     labels: Mapping[str, str] | None = None,
+    files: Sequence[File] = (),
 ) -> None:
-    """Ask and print the answer, then what it took. Raises QueryFailed when the status is not ok."""
-    result = client.query(job, text, agent=agent, session=session, user=user, labels=labels)
+    """Ask and print the answer, then what it took. Raises QueryFailed when the status is not ok.
+
+    A terminal gets the answer as it comes, anything else whole.
+    """
+    about: dict[str, Any] = {"agent": agent, "session": session, "user": user, "labels": labels, "files": files}
     if call.json:
+        result = client.query(job, text, **about)
         call.emit(result.to_dict())
-    elif result.status == "ok":
-        click.echo(result.answer)
+    elif sys.stdout.isatty():
+        result = _live(client.stream_query(job, text, **about))
+    else:
+        result = client.query(job, text, **about)
+        if result.status == "ok":
+            click.echo(result.answer)
+    if result.status == "ok" and not call.json:
         click.echo(summary(result, agents_in(call, result.trace_id)), err=True)
         if result.trace_id:
             click.echo("next: " + call.next(f"trace show {result.trace_id[:8]}"), err=True)
@@ -57,6 +93,25 @@ def ask_and_print(
         run = f" (run {result.run_id[:8]})" if result.run_id else ""
         hint = call.next(f"trace show {result.trace_id[:8]}") + run if result.trace_id else None
         raise QueryFailed(f"{result.agent or job}: {result.answer or result.state}", run_id=result.run_id, hint=hint)
+
+
+def _live(replies: Generator[dict[str, Any], None, QueryResult]) -> QueryResult:
+    from teamwright.cli.live import Live
+
+    live = Live(lambda text: click.echo(text, nl=False))
+    try:
+        while True:
+            live.take(next(replies))
+    except StopIteration as over:
+        result: QueryResult = over.value
+    except BaseException:
+        live.stop()
+        raise
+    if result.status == "ok":
+        live.end(result.answer)
+    else:
+        live.stop()
+    return result
 
 
 def agents_in(call: Call, trace_id: str) -> int:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from uuid import uuid4
 
+from teamwright.backends.api import File
+from teamwright.backends.parts import part_of
 from teamwright.client.results import QueryResult, usage_of
 from teamwright.engine.frames import Reading
 from teamwright.engine.rpc import SEND, STREAM
@@ -19,8 +21,16 @@ HEADERS = {
 }
 
 
-def call(text: str, session: str, *, user: str | None, labels: Mapping[str, str] | None, stream: bool = False) -> bytes:
-    """The JSON-RPC call that asks `text` in the conversation `session`."""
+def call(
+    text: str,
+    session: str,
+    *,
+    user: str | None,
+    labels: Mapping[str, str] | None,
+    files: Sequence[File] = (),
+    stream: bool = False,
+) -> bytes:
+    """The JSON-RPC call that asks `text`, with `files`, in the conversation `session`."""
     about: dict[str, Any] = {"labels": dict(labels or {})}
     if user is not None:
         about["user"] = user
@@ -28,7 +38,7 @@ def call(text: str, session: str, *, user: str | None, labels: Mapping[str, str]
         "messageId": str(uuid4()),
         "role": "ROLE_USER",
         "contextId": session,
-        "parts": [{"text": text}],
+        "parts": [{"text": text}, *map(part_of, files)],
         "metadata": {RUN_EXT: about},
     }
     method = STREAM if stream else SEND
@@ -85,7 +95,7 @@ class Answer:
             run_id=str(self._told.get("run_id", "")),
             trace_id=str(self._told.get("trace_id", "")),
             status="error" if found.failure is not None else "ok",
-            answer=found.error or found.answer,
+            answer=found.reason if found.failure is not None else found.answer,
             duration_ms=round(duration_ms, 1),
             usage=usage_of(self._told),
             state=found.state or "failed",

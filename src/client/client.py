@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import httpx
 
+from teamwright.backends.api import File
 from teamwright.client import asking
 from teamwright.client.failures import check, unreachable
 from teamwright.client.picking_up import PickUp
@@ -168,24 +169,19 @@ class Client:
         session: str | None = None,
         user: str | None = None,
         labels: Mapping[str, str] | None = None,
+        files: Sequence[File] = (),
         timeout: float | None = None,
     ) -> QueryResult:
         """Ask a job (or one of its agents) and wait for the whole answer, however long it takes without `timeout`."""
         session = session or str(uuid4())
         began, since = time.perf_counter(), time.time_ns()
         answer = asking.Answer(job, agent, session)
-        body = asking.call(text, session, user=user, labels=labels)
+        body = asking.call(text, session, user=user, labels=labels, files=files)
         limits = httpx.Timeout(timeout, connect=_CONNECT)
         headers = {**asking.HEADERS, **self._headers()}
-        try:
+        with PickUp(self, job, agent, session, since).instead(answer):
             with self._errors():
                 response = self._http.post(_door(job, agent), content=body, headers=headers, timeout=limits)
-        except EngineUnavailable as error:
-            if not isinstance(error.__cause__, httpx.RemoteProtocolError | httpx.ReadError):
-                raise
-            # The engine has ended in between, the agent has not: the next engine follows the query.
-            PickUp(self, job, agent, session, since).into(answer, error)
-        else:
             check(response)
             answer.read(response.json())
         return answer.result((time.perf_counter() - began) * 1000)
@@ -199,14 +195,16 @@ class Client:
         session: str | None = None,
         user: str | None = None,
         labels: Mapping[str, str] | None = None,
+        files: Sequence[File] = (),
     ) -> Generator[dict[str, Any], None, QueryResult]:
         """Ask and get each A2A reply as it comes; the generator returns the QueryResult."""
         session = session or str(uuid4())
-        began = time.perf_counter()
+        began, since = time.perf_counter(), time.time_ns()
         answer = asking.Answer(job, agent, session)
-        body = asking.call(text, session, user=user, labels=labels, stream=True)
+        body = asking.call(text, session, user=user, labels=labels, files=files, stream=True)
         headers = {**asking.HEADERS, **self._headers(), "accept": "text/event-stream"}
         with (
+            PickUp(self, job, agent, session, since).instead(answer),
             self._errors(),
             self._http.stream(
                 "POST",

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+import httpx
 
 from teamwright.client.asking import Answer
 from teamwright.errors import EngineUnavailable
@@ -33,6 +36,17 @@ class PickUp:
     since: int
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
+
+    @contextmanager
+    def instead(self, answer: Answer) -> Generator[None, None, None]:
+        """While it is open, a connection that breaks makes `answer` come from the next engine."""
+        try:
+            yield
+        except EngineUnavailable as error:
+            if not isinstance(error.__cause__, httpx.RemoteProtocolError | httpx.ReadError):
+                raise
+            # The engine has ended in between, the agent has not: the next engine follows the query.
+            self.into(answer, error)
 
     def into(self, answer: Answer, error: EngineUnavailable) -> None:
         """Wait for the query's end and put its outcome into `answer`.

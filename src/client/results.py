@@ -9,10 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class QueryResult:
-    """The answer of one query. `status` is ok or error; `state` the task's own (completed, input_required …).
-
-    `agents` is how many agents took part, where that is known.
-    """
+    """The answer of one query. `status` is ok or error; `state` the task's own (completed, input_required …)."""
 
     job: str
     agent: str
@@ -25,7 +22,6 @@ class QueryResult:
     usage: Mapping[str, Any] = field(default_factory=dict)
     state: str = ""
     task_id: str | None = None
-    agents: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON of `query --json`."""

@@ -100,11 +100,14 @@ class Reading:
     @property
     def failure(self) -> str | None:
         """Why it is no good answer; None when it is one."""
-        if self.error is not None:
+        if self.error is not None or self.state not in _FAILED:
             return self.error
-        return f"{self.state}: {self.answer}" if self.state in _FAILED and self.answer else (
-            self.state if self.state in _FAILED else None
-        )  # fmt: skip
+        return f"{self.state}: {self.reason}" if self.reason else self.state
+
+    @property
+    def reason(self) -> str:
+        """What a failed one said last, which is why; half an answer may have come before."""
+        return self.error or self._said or self.answer
 
     @property
     def answer(self) -> str:
@@ -215,6 +218,7 @@ def _modern(result: Any) -> Mapping[str, Any]:
 
 
 def _text(parts: Any) -> str:
-    if not isinstance(parts, list):
-        return ""
-    return "".join(str(part["text"]) for part in parts if isinstance(part, Mapping) and part.get("text"))
+    """The words of parts, or their data as JSON where they have none."""
+    found = [part for part in parts if isinstance(part, Mapping)] if isinstance(parts, list) else []
+    words = "".join(str(part["text"]) for part in found if part.get("text"))
+    return words or "\n".join(json.dumps(part["data"], ensure_ascii=False) for part in found if part.get("data"))

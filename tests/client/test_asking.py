@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from teamwright.backends.api import File
 from teamwright.client import asking
 from teamwright.tracing.propagation import RUN_EXT, USAGE_EXT
 
@@ -15,6 +16,16 @@ def test_a_call() -> None:
     assert message["parts"] == [{"text": "Hi"}] and message["contextId"] == "session"
     assert message["metadata"] == {RUN_EXT: {"user": "ada", "labels": {"k": "v"}}}
     assert json.loads(asking.call("Hi", "s", user=None, labels=None, stream=True))["method"] == "SendStreamingMessage"
+
+
+def test_a_call_with_files() -> None:
+    files = [File("a.txt", "text/plain", b"abc"), File("b", uri="https://x/b")]
+    call = json.loads(asking.call("Hi", "s", user=None, labels=None, files=files))
+    assert call["params"]["message"]["parts"] == [
+        {"text": "Hi"},
+        {"filename": "a.txt", "mediaType": "text/plain", "raw": "YWJj"},
+        {"filename": "b", "mediaType": "application/octet-stream", "url": "https://x/b"},
+    ]
 
 
 def test_an_answer() -> None:
@@ -31,8 +42,8 @@ def test_an_answer() -> None:
     found = answer.result(12.34).to_dict()
     assert found == {
         "job": "team", "agent": "lead", "session": "ctx", "run_id": "r", "trace_id": "t", "status": "ok",
-        "answer": "Hi", "duration_ms": 12.3, "state": "completed", "task_id": "task", "agents": None,
-        "usage": {"input_tokens": 1, "output_tokens": 0, "cost_usd": 0.5, "tool_calls": 2},
+        "answer": "Hi", "duration_ms": 12.3, "state": "completed", "task_id": "task",
+        "usage": {"input_tokens": 1, "output_tokens": 0, "cost_usd": 0.5, "tool_calls": 2, "partial": False},
     }  # fmt: skip
 
 

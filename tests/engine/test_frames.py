@@ -45,6 +45,22 @@ def test_reading_a_stream() -> None:
     assert reading.usage.input_tokens == 3 and reading.usage.cost_usd == 0.5
 
 
+def test_half_an_answer_is_not_why_it_failed() -> None:
+    reading = Reading()
+    part = {"artifactId": "a", "parts": [{"text": "half an answer"}]}
+    reading.take({"result": {"artifactUpdate": {"taskId": "t", "artifact": part}}})
+    reading.take(status("FAILED", "it broke"))
+    assert (reading.failure, reading.reason, reading.answer) == ("failed: it broke", "it broke", "half an answer")
+
+
+def test_an_answer_of_data_alone_is_its_json() -> None:
+    reading = Reading()
+    reading.take({"result": {"message": {"parts": [{"data": {"n": 1}}]}}})
+    assert reading.answer == '{"n": 1}'
+    reading.take({"result": {"message": {"parts": [{"data": {"n": 1}}, {"text": "one"}]}}})
+    assert reading.answer == "one"
+
+
 def test_failures() -> None:
     for state in ("FAILED", "CANCELED", "REJECTED"):
         reading = Reading()

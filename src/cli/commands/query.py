@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 @command("query")
 @click.argument("job", metavar="JOB|FILE")
 @click.argument("text", metavar="TEXT|-")
+@click.option(
+    "--file", "paths", metavar="F", multiple=True, type=click.Path(path_type=Path), help="Send along; may be repeated."
+)
 @click.option("--session", metavar="ID", help="Continue a conversation.")
 @click.option("--user", metavar="NAME", help="On whose behalf.")
 @click.option("--label", "pairs", metavar="KEY=VALUE", multiple=True, help="Put on the trace; may be repeated.")
@@ -29,6 +33,7 @@ def query(
     call: Call,
     job: str,
     text: str,
+    paths: Sequence[Path],
     session: str | None,
     user: str | None,
     pairs: Sequence[str],
@@ -38,7 +43,7 @@ def query(
     port: int | None,
 ) -> None:
     """Ask a job (or JOB/AGENT) something. A file starts its job first, and stops it again unless --keep."""
-    from teamwright.cli.asking import ask_and_print, question
+    from teamwright.cli.asking import ask_and_print, attachments, question
     from teamwright.cli.connection import connected
     from teamwright.cli.targets import known, labels, parse, require_running
     from teamwright.errors import UserError
@@ -47,7 +52,7 @@ def query(
     if target.group is not None:
         raise UserError("a group can't be asked, only a job or one agent", hint=f"deploy query {target.job} …")
     marks = labels(pairs)
-    words = question(text)
+    words, files = question(text), attachments(paths)
     from_file = target.file is not None
     # A running engine was told of the environment's when it was started.
     receivers = wanted(call.environ, otlp, otlp_content) if from_file or otlp or otlp_content else []
@@ -58,7 +63,10 @@ def query(
         ours = from_file and _ensure(call, client, target)
         stop = ours
         try:
-            ask_and_print(call, client, target.job, words, agent=target.agent, session=session, user=user, labels=marks)
+            ask_and_print(
+                call, client, target.job, words,
+                agent=target.agent, session=session, user=user, labels=marks, files=files,
+            )  # fmt: skip
             stop = ours and not keep
         finally:
             if stop:

@@ -1,0 +1,118 @@
+"""`deploy query`: files that go along, and answers that come to a terminal piece by piece."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.system.conftest import Deploy
+
+JOB = """
+job: {name: desk}
+agents:
+  - {id: front, run: "desk:answer", calls: [keeper]}
+  - {id: keeper, script: [python, keeper.py]}
+execution: {entry_point: front}
+"""
+CODE = """
+import os, time
+
+def answer(text, turn):
+    word, _, rest = text.partition(" ")
+    if word == "keep":
+        return str(turn.ask_peer("keeper", "keep", files=turn.files).text)
+    if word == "data":
+        return {"files": [[file.name, file.media_type, file.data.decode()] for file in turn.files]}
+    return pieces(word, rest)
+
+def pieces(word, flag):
+    yield "one "
+    while not os.path.exists(flag):
+        time.sleep(0.01)
+    if word == "break":
+        raise ValueError("broken off")
+    yield "two"
+"""
+KEEPER = """
+import os
+came = os.environ["TEAMWRIGHT_FILES"]
+for name in sorted(os.listdir(came)):
+    print(name, os.path.getsize(os.path.join(came, name)))
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(shared_deploy: Deploy) -> Iterator[Path]:
+    folder = shared_deploy.home.parent / "job"
+    folder.mkdir()
+    for name, text in (("desk.yaml", JOB), ("desk.py", CODE), ("keeper.py", KEEPER)):
+        (folder / name).write_text(text)
+    (folder / "a.txt").write_text("abc")
+    (folder / "b.csv").write_text("x,y")
+    shared_deploy("start", folder / "desk.yaml").ok()
+    yield folder
+    shared_deploy("stop", "--all").ok()
+
+
+def test_files(shared_deploy: Deploy, folder: Path) -> None:
+    files = ("--file", folder / "a.txt", "--file", folder / "b.csv")
+    asked = shared_deploy("query", "desk", "data", *files, "--json").ok().json
+    assert json.loads(asked["answer"]) == {"files": [["a.txt", "text/plain", "abc"], ["b.csv", "text/csv", "x,y"]]}
+    assert "agents" not in asked
+    assert shared_deploy("query", "desk", "keep", *files).ok().out == "a.txt 3\nb.csv 3\n"
+
+
+def test_files_that_do_not_go(shared_deploy: Deploy, folder: Path) -> None:
+    with (folder / "big.bin").open("wb") as file:
+        file.truncate(7 << 20)
+    for files, line in (
+        ([folder / "none"], "none: no such file or directory"),
+        ([folder], "is a directory"),
+        ([folder / "big.bin"] * 2, "--file: 14.0 MiB is more than the 11 MiB that fit into one message"),
+    ):
+        done = shared_deploy("query", "desk", "data", *(word for one in files for word in ("--file", one)))
+        assert (done.code, done.out) == (2, "")
+        assert line in done.err
+    shared_deploy("query", "desk", "keep", "--file", folder / "big.bin").ok()
+
+
+@pytest.mark.parametrize("word", ["go", "break"])
+def test_a_terminal_gets_the_answer_as_it_comes(shared_deploy: Deploy, folder: Path, word: str) -> None:
+    flag = folder / f"flag-{word}"
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [shared_deploy.program, "query", "desk", f"{word} {flag}"],
+        stdin=subprocess.DEVNULL, stdout=theirs, stderr=subprocess.PIPE, env=shared_deploy.environment, cwd=folder,
+    ) as process:  # fmt: skip
+        os.close(theirs)
+        assert _read(ours, 4) == b"one "
+        assert process.poll() is None
+        flag.touch()
+        rest = _read(ours, 1000)
+        os.close(ours)
+        error = process.communicate(timeout=30)[1].decode()
+    if word == "go":
+        assert (rest, process.returncode) == (b"two\r\n", 0)
+        assert "-- trace" in error
+    else:
+        assert (rest, process.returncode) == (b"\r\n", 1)
+        assert "broken off" in error
+
+
+def _read(terminal: int, size: int) -> bytes:
+    """So many bytes, or what there is until its end."""
+    data = b""
+    while len(data) < size:
+        try:
+            data += os.read(terminal, size - len(data))
+        except OSError:  # the other side is closed
+            break
+    return data
