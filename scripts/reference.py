@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from teamwright.jobs.schema import json_schema
+from teamwright.jobs.unbuilt import TABLE
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE, SCHEMA = ROOT / "docs" / "job-file.md", ROOT / "docs" / "job.schema.json"
@@ -51,21 +52,24 @@ def page(text: str) -> str:
 
 
 def table(schema: Mapping[str, Any]) -> str:
-    """All keys: where they stand, what they take, what they are without."""
-    lines = ["| key | takes | without it |", "|---|---|---|"]
-    lines += [f"| `{path}` | {takes} | {default} |" for path, takes, default in _rows(schema, schema, "")]
+    """All keys: where they stand, what they are, what they take, what they are without."""
+    lines = ["| key | what it is | takes | without it |", "|---|---|---|---|"]
+    lines += [
+        f"| `{path}` | {what} | {takes} | {default} |" for path, what, takes, default in _rows(schema, schema, "")
+    ]
     return "\n".join(lines) + "\n"
 
 
-def _rows(node: Mapping[str, Any], schema: Mapping[str, Any], path: str) -> Iterator[tuple[str, str, str]]:
+def _rows(node: Mapping[str, Any], schema: Mapping[str, Any], path: str) -> Iterator[tuple[str, str, str, str]]:
     required = node.get("required", ())
-    for name, value in node.get("properties", {}).items():
-        if path == "" and name == "defaults":
-            yield "defaults", "any key of an agent but `id`", "-"
-            continue
+    for name, value in sorted(node.get("properties", {}).items(), key=lambda item: item[0] != "id"):
         here = f"{path}{name}"
+        what = (value.get("description") or _resolved(value, schema)["description"]) + _not_built(here)
+        if here == "defaults":  # the keys of an agent, once more
+            yield here, what, "mapping", "-"
+            continue
         found = _resolved(value, schema)
-        yield here, _takes(value, schema), "must be given" if name in required else _default(value)
+        yield here, what, _takes(value, schema), "must be given" if name in required else _default(value)
         inner = found
         if found.get("type") == "array":
             inner, here = _resolved(found.get("items", {}), schema), f"{here}[]"
@@ -73,6 +77,13 @@ def _rows(node: Mapping[str, Any], schema: Mapping[str, Any], path: str) -> Iter
             inner, here = _resolved(found["additionalProperties"], schema), f"{here}.NAME"
         if inner.get("properties"):
             yield from _rows(inner, schema, f"{here}.")
+
+
+def _not_built(path: str) -> str:
+    """A word on what this version can't do yet."""
+    rows = [row for row in TABLE if row.key.replace("agent.", "agents[].", 1) == path]
+    words = ("Not built yet" if row.always else f"{row.what[0].upper()}{row.what[1:]}" for row in rows)
+    return "".join(f" *{word}.*" for word in words)
 
 
 def _resolved(node: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -100,7 +111,8 @@ def _takes(node: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
         examples = ", ".join(f"`{item}`" for item in node.get("examples", ()))
         return " or ".join(str(_NAMES.get(item, item)) for item in kind) + (f", such as {examples}" if examples else "")
     if kind == "array":
-        return f"list of {_takes(node.get('items', {}), schema)}"
+        inner = _takes(node.get("items", {}), schema)
+        return f"list of ({inner})" if " or " in inner else f"list of {inner}"
     least = node.get("minimum", node.get("exclusiveMinimum"))
     bound = f", at least {least}" if "minimum" in node else f", more than {least}" if least is not None else ""
     return _NAMES.get(kind, str(kind)) + bound

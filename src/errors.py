@@ -20,6 +20,7 @@ TeamwrightError            exit 1: it failed
 ├── BackendError           the model or its SDK failed
 ├── CodeError              the user's own function, script or process failed
 ├── ToolError              a tool was called wrongly or took too long
+├── NothingWorked          every tool and peer that an agent without a model called has failed
 ├── SpoolFull              a span could not be spooled (disk full)
 └── StoreTooNew            a database written by newer code
 """
@@ -173,6 +174,12 @@ class CodeError(TeamwrightError):
 
 class ToolError(TeamwrightError):
     """A tool was called with arguments it doesn't take, took too long, or is not there; the model gets to read it."""
+
+
+class NothingWorked(TeamwrightError):
+    """Every tool and peer that an agent without a model called has failed: there is nothing to answer with."""
+
+    reason = "tools_failed"
 
 
 class SpoolFull(TeamwrightError):

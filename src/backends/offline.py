@@ -2,7 +2,8 @@
 
 It calls the tools and asks the peers whose descriptions share words with the question: all at once, but those that
 need what others find after these. It takes arguments from the text, and puts together what was said, naming the
-sources. Its answers begin with `[offline, no model]`.
+sources. Its answers begin with `[offline, no model]`. What failed is named in the answer; where all that it called has
+failed there is none, and the task fails (reason `tools_failed`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from teamwright.backends.rules.answer import MARK, Heard
 from teamwright.backends.rules.arguments import fill
 from teamwright.backends.rules.choice import Choice, choose, wants_list
 from teamwright.backends.rules.words import words
+from teamwright.errors import NothingWorked
 
 __all__ = ["MARK", "MODEL", "OfflineBackend", "create"]
 
@@ -60,10 +62,14 @@ class OfflineBackend:
                     loop.reply_message(text, calls), finish_reason="tool_call" if calls else "stop", model=MODEL
                 )
                 span.usage(input_tokens=read, output_tokens=written, cost_usd=0.0, estimated=True)
+            usage = Usage(input_tokens=read, output_tokens=written, estimated=True)
+            if not calls and thought.in_vain:
+                turn.count(usage + Usage(model_calls=1))
+                raise NothingWorked(text)
             if not calls and config.output_schema is None:
                 for piece in text.splitlines(keepends=True):
                     await turn.stream(piece)
-            return Reply(text, calls, Usage(input_tokens=read, output_tokens=written, estimated=True))
+            return Reply(text, calls, usage)
 
         return await loop.run(turn, step, output_schema=config.output_schema)
 
@@ -156,15 +162,23 @@ class _Thought:
             name = self._started.pop(result.call.id, result.call.name)
             self._heard.setdefault(name, []).append(Heard(name, result.text, result.failed))
 
+    @property
+    def in_vain(self) -> bool:
+        """Whether all that was called has failed."""
+        return answers.nothing_worked(self._all)
+
+    @property
+    def _all(self) -> list[Heard]:
+        return [item for items in self._heard.values() for item in items]
+
     def _answer(self) -> str:
-        config = self._config
-        heard = [item for items in self._heard.values() for item in items]
+        config, heard = self._config, self._all
         text = (
             answers.compose(config.agent, heard)
             if heard
             else answers.echo(config.agent, self._question, self._turn.history)
         )
-        if config.output_schema is None:
+        if config.output_schema is None or self.in_vain:
             return text
         return json.dumps(answers.shaped(config.output_schema, text, heard), ensure_ascii=False)
 

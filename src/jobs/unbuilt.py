@@ -32,6 +32,11 @@ class Row:
     refuse: bool = False
     when: Callable[[Any], bool] = _given
 
+    @property
+    def always(self) -> bool:
+        """Whether it is about every value that says anything."""
+        return self.when in (_given, _any)
+
 
 TABLE: tuple[Row, ...] = (
     Row("agent.scope", "scope is not built yet, and without it nothing would hold the agent back", refuse=True),

@@ -12,7 +12,7 @@ from teamwright.agents.tools import as_tool, tool
 from teamwright.backends import loader
 from teamwright.backends.api import Backend, BackendConfig, File, Message, Peer
 from teamwright.backends.catalog import CATALOG
-from teamwright.errors import MissingExtra, UserError
+from teamwright.errors import MissingExtra, NothingWorked, UserError
 
 PEERS = [
     Peer("facts", "Facts", "Knows facts about whales and other animals"),
@@ -89,8 +89,27 @@ async def test_agents_that_may_call_each_other_do_not_go_round_in_circles(backen
 
 
 async def test_a_peer_that_fails_is_named_in_the_answer(backend: Backend, fake_turn: Any) -> None:
+    turn = fake_turn("Which streets lead to the whale?", tools=TOOLS, people=PEERS, answers={"maps": "north"})
+    assert (await say(backend, turn)).splitlines() == [
+        "[offline, no model] Lead asked 2 and heard:", "- facts failed: facts is away", "- maps: north",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("schema", [None, {"type": "object", "properties": {"text": {"type": "string"}}}])
+async def test_there_is_no_answer_when_all_that_was_called_failed(
+    fake_turn: Any, spans: Any, schema: dict[str, Any] | None
+) -> None:
+    backend = loader.load("offline")
+    await backend.open(BackendConfig("Lead", "", None, {}, {}, ".", output_schema=schema))
     turn = fake_turn("whale", tools=TOOLS, people=PEERS)
-    assert await say(backend, turn) == "[offline, no model] Lead (facts): error: facts is away"
+    with pytest.raises(NothingWorked) as caught:
+        await backend.run(turn)
+    assert caught.value.message == "[offline, no model] Lead: facts failed: facts is away"
+    assert turn.streamed == []
+    assert turn.usage.model_calls == 2
+    turn = fake_turn("Fail with orders in a.csv, then finish the orders", tools=[as_tool(fail), as_tool(finish)])
+    with pytest.raises(NothingWorked, match="fail_orders failed: ValueError: no luck"):
+        await backend.run(turn)
 
 
 @pytest.mark.parametrize(
@@ -168,7 +187,7 @@ async def test_tools_that_need_others_come_after_them_with_their_results(backend
 async def test_what_waited_for_a_failure_is_left_out_and_says_so(backend: Backend, fake_turn: Any) -> None:
     tools = [as_tool(each) for each in (ingest, validate, fail, finish)]
     said = await say(backend, fake_turn("Finish the orders in orders.csv", tools=tools))
-    assert "- fail_orders: error: ValueError: no luck" in said
+    assert "- fail_orders failed: ValueError: no luck" in said
     assert "- finish: not asked: it needs what fail_orders did not give" in said
 
 

@@ -61,7 +61,11 @@ def test_wheel(root: Path, uv_environment: dict[str, str], tmp_path: Path) -> No
         assert "Lisbon: " in asked["answer"]
         run(deploy, "start", "example:code-review", folder=elsewhere)
         (elsewhere / "odd.py").write_text("import os\n")
-        asked = json.loads(run(deploy, "query", "code-review", "Is `odd.py` complex?", "--json", folder=elsewhere))
-        assert "radon is not installed" in asked["answer"]
+        failed = subprocess.run(
+            [deploy, "query", "code-review", "Is `odd.py` complex?", "--json"],
+            cwd=elsewhere, env=uv_environment, capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        assert failed.returncode == 1
+        assert "radon is not installed" in json.loads(failed.stdout.splitlines()[0])["answer"]
     finally:
         run(deploy, "stop", "--all", folder=elsewhere)

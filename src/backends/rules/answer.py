@@ -13,6 +13,7 @@ from teamwright.backends.rules.words import EARLIER, asked, keywords
 
 MARK = "[offline, no model]"
 
+_ERROR = "error: "
 _MOST_ITEMS = 12
 _LONG = 400
 _NESTED = re.compile(r"\A[^\n(:]{1,80} \(([^()\n]{1,120})\):\s")
@@ -33,6 +34,13 @@ class Heard:
     failed: bool = False
 
     @property
+    def error(self) -> str | None:
+        """What went wrong in a call that was made; None for one that was not."""
+        if not self.failed or not self.text.startswith(_ERROR):
+            return None
+        return self.text.removeprefix(_ERROR).removeprefix(f"{self.source} failed: ").replace(f"{MARK} ", "")
+
+    @property
     def data(self) -> Any:
         """The result of a tool as it was, where it is JSON."""
         if self.failed or self.text[:1] not in ("{", "["):
@@ -44,16 +52,25 @@ class Heard:
 
 
 def compose(agent: str, heard: Sequence[Heard]) -> str:
-    """An answer out of what tools and peers said."""
+    """An answer out of what tools and peers said; those that failed are named."""
     if len(heard) == 1:
+        if (error := heard[0].error) is not None:
+            return f"{MARK} {agent}: {heard[0].source} failed: {error}"
         source, text = _unwrapped(heard[0])
         source = source.replace(" (", ", ").replace(")", "")
         return f"{MARK} {agent} ({source}):{_set_off(text)}"
     lines = [f"{MARK} {agent} asked {len(heard)} and heard:"]
     for item in heard:
         source, text = _unwrapped(item)
+        if item.error is not None:
+            source, text = f"{item.source} failed", item.error
         lines.append(f"- {source}:" + _set_off(text).replace("\n", "\n  "))
     return "\n".join(lines)
+
+
+def nothing_worked(heard: Sequence[Heard]) -> bool:
+    """Whether calls were made and all of them failed."""
+    return all(item.failed for item in heard) and any(item.error is not None for item in heard)
 
 
 def hand_on(text: str, heard: Sequence[Heard]) -> str:
