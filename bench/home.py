@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +28,12 @@ class Home:
     """A home of its own with a clean environment; `deploy()` is the real command."""
 
     path: Path
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def environment(self) -> dict[str, str]:
         return {
+            **self.settings,
             "PATH": os.environ["PATH"],
             "HOME": str(self.path),
             "LANG": "C.UTF-8",
@@ -77,6 +79,15 @@ class Home:
         """The engine's pid."""
         with self.client() as client:
             return int(client.status()["processes"]["engine"])
+
+    @property
+    def collector(self) -> tuple[int, str]:
+        """Pid and URL of the process that takes in spans."""
+        with self.client() as client:
+            processes = client.status()["processes"]
+        pid = int(processes.get("collector") or processes["engine"])
+        (port,) = {one.laddr.port for one in psutil.Process(pid).net_connections("tcp") if one.status == "LISTEN"}
+        return pid, f"http://127.0.0.1:{port}"
 
     @property
     def engine_url(self) -> str:
@@ -125,10 +136,10 @@ def running(home: Home, path: Path) -> Iterator[dict[str, Agent]]:
 
 
 @contextmanager
-def fresh() -> Iterator[Home]:
-    """A new home in a temporary folder, with an engine that runs and leaves afterwards."""
+def fresh(settings: Mapping[str, str] | None = None) -> Iterator[Home]:
+    """A new home in a temporary folder, with an engine that runs and leaves afterwards; `settings` are TEAMWRIGHT_*."""
     with tempfile.TemporaryDirectory() as folder:
-        home = Home(Path(folder))
+        home = Home(Path(folder), settings or {})
         try:
             home.deploy("engine", "start")
             yield home

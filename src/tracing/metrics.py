@@ -83,7 +83,7 @@ class Metrics:
     def _row(self, row: Row) -> None:
         who: Labels = (("job", row.job), ("agent", row.agent))
         seconds = (row.end - row.start) / 1e9
-        facts = row.values
+        facts = row.facts
         if row.op == v.OP_MODEL:
             model = str(facts.get("model") or "unknown")
             who = (*who, ("gen_ai_request_model", model), ("gen_ai_provider_name", str(facts.get("provider") or "")))

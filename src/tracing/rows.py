@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from json.encoder import encode_basestring as quoted
 from math import isfinite
 from typing import Any, Final
 
@@ -15,6 +13,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Sp
 
 from teamwright.tracing import bounds
 from teamwright.tracing import vocabulary as v
+from teamwright.tracing.framing import Framed, framed
 from teamwright.tracing.messages import plain_text
 from teamwright.tracing.spool import SpoolName
 
@@ -30,6 +29,7 @@ QUERY_LIMIT = 300
 _FACT_LIMIT = 200
 _EARLIEST = 946_684_800 * 10**9  # the year 2000: a clock that says less is wrong
 _LATEST = 1 << 63
+_NO_TRACE, _NO_SPAN = bytes(16), bytes(8)
 #: What the views show of a span, by their names for it.
 _FACTS = {
     v.REQUEST_MODEL: "model", v.PROVIDER: "provider", v.INPUT_TOKENS: "input_tokens", v.OUTPUT_TOKENS: "output_tokens",
@@ -40,12 +40,15 @@ _FACTS = {
     v.TASK_STATE: "task_state", v.PARENT_RUN_ID: "parent_run_id", v.ROOT_RUN_ID: "root_run_id", v.DEPTH: "depth",
     v.USER_ID: "user", v.ERROR_TYPE: "error",
 }  # fmt: skip
-_WANTED = frozenset(
+#: What becomes of an attribute: a column, or something for the trace's summary. Everything else is only stored.
+_WORDS = frozenset([v.OPERATION, v.RUN_ID, v.CONVERSATION, v.AGENT, v.JOB, v.WORKFLOW, v.REVISION, v.USER_ID])
+_SUMMED = frozenset(
     [
-        v.OPERATION, v.RUN_ID, v.CONVERSATION, v.AGENT, v.JOB, v.WORKFLOW, v.INPUT_TOKENS, v.OUTPUT_TOKENS,
-        v.COST_USD, v.COST_ESTIMATED, v.PARTIAL, v.USER_ID, v.INPUT_MESSAGES, v.ENTRY, v.REVISION, v.DROPPED_SPANS,
+        v.INPUT_TOKENS, v.OUTPUT_TOKENS, v.COST_USD, v.COST_ESTIMATED, v.PARTIAL, v.INPUT_MESSAGES, v.ENTRY,
+        v.DROPPED_SPANS,
     ]
 )  # fmt: skip
+_ROLES = {key: (_FACTS.get(key), key in _WORDS, key in _SUMMED) for key in {*_FACTS, *_WORDS, *_SUMMED}}
 _DEPLOYMENT = frozenset([v.OP_DEPLOY, v.OP_START_AGENT, v.OP_STOP_AGENT, v.OP_CHECK_AGENT])
 
 
@@ -62,6 +65,7 @@ class Row:
     """One span. Times are Unix nanoseconds; `data` is the OTLP Span, `origin` its resource and scope.
 
     `process` is the one that made it, as its spool is called; `top` says that its parent is none of ours.
+    `facts` are what the views show, by their names there.
     """
 
     trace: bytes
@@ -82,14 +86,8 @@ class Row:
     origin: bytes
     data: bytes
     top: bool
-    facts: str = "{}"
+    facts: dict[str, Any] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def values(self) -> dict[str, Any]:
-        """The facts, by their names in the views."""
-        found: dict[str, Any] = json.loads(self.facts)
-        return found
 
     @property
     def deployment(self) -> bool:
@@ -115,10 +113,11 @@ def decode(body: bytes, *, started: bool = False, writer: Writer | None = None) 
     if len(body) > bounds.LOOKED_AT and bounds.items(body) > bounds.ITEMS_LIMIT:
         raise BadSpans(f"more than {bounds.ITEMS_LIMIT} spans, attributes and events in one request")
     try:
-        request = TracesData.FromString(body)
+        blocks = framed(body)
+        rows = _decoded(TracesData.FromString(body), state, writer) if blocks is None else _cut(blocks, state, writer)
+        found = _collect(rows)
     except DecodeError as error:
         raise BadSpans(f"not an OTLP trace request in protobuf: {error}") from None
-    found = _collect(_decoded(request, state, writer))
     if found.rejected and not found.rows and not found.notes:
         raise BadSpans(found.reason)
     return found
@@ -138,22 +137,31 @@ def _collect(rows: Iterable[tuple[Row | None, str]]) -> Decoded:
 
 
 def _decoded(request: TracesData, state: int, writer: Writer | None) -> Iterator[tuple[Row | None, str]]:
-    # Every span of a spool brings its resource along, and it is the same one nearly always.
-    seen: dict[tuple[bytes, str, str], tuple[str, str, str, bytes]] = {}
     for item in request.resource_spans:
-        resource = item.resource.SerializeToString()
         for scoped in item.scope_spans:
-            key = (resource, scoped.scope.name, scoped.scope.version)
-            whose = seen.get(key)
-            if whose is None:
-                whose = seen[key] = _whose(item, scoped)
-            foreign = "" if writer is None or whose[:2] == writer else _not_yours(whose, writer)
+            whose = _whose(item, scoped)
+            foreign = _not_yours(whose, writer)
             for span in scoped.spans:
                 problem = foreign or _problem(span, state)
-                yield (None, problem) if problem else (_row(span, state, *whose), "")
+                yield (None, problem) if problem else (_row(span, span.SerializeToString(), state, whose), "")
 
 
-def _whose(item: ResourceSpans, scoped: ScopeSpans) -> tuple[str, str, str, bytes]:
+def _cut(blocks: Iterable[Framed], state: int, writer: Writer | None) -> Iterator[tuple[Row | None, str]]:
+    """As `_decoded`, where the bytes of each span are there already."""
+    for head, spans in blocks:
+        item = ResourceSpans.FromString(head)
+        whose = _whose(item, item.scope_spans[0])
+        foreign = _not_yours(whose, writer)
+        for span, data in spans:
+            problem = foreign or _problem(span, state)
+            yield (None, problem) if problem else (_row(span, data, state, whose), "")
+
+
+#: Job, agent, process, and their resource and scope in one piece.
+Whose = tuple[str, str, str, bytes]
+
+
+def _whose(item: ResourceSpans, scoped: ScopeSpans) -> Whose:
     """Job, service, process, and the resource and scope in one piece."""
     found = {attribute.key: attribute.value.string_value for attribute in item.resource.attributes}
     job, agent = found.get(v.SERVICE_NAMESPACE, ""), found.get(v.SERVICE_NAME, "")
@@ -163,102 +171,113 @@ def _whose(item: ResourceSpans, scoped: ScopeSpans) -> tuple[str, str, str, byte
     return job, agent, process, origin.SerializeToString(deterministic=True)
 
 
-def _not_yours(whose: tuple[str, str, str, bytes], writer: Writer) -> str:
+def _not_yours(whose: Whose, writer: Writer | None) -> str:
+    if writer is None or whose[:2] == writer:
+        return ""
     return f"spans of {whose[0]}/{whose[1]} from {writer[0]}/{writer[1]}: an agent writes only its own"
 
 
 def _problem(span: Span, state: int) -> str:
-    if len(span.trace_id) != 16 or not any(span.trace_id):
+    trace, own, parent, start = span.trace_id, span.span_id, span.parent_span_id, span.start_time_unix_nano
+    if len(trace) != 16 or trace == _NO_TRACE:
         return "a span's trace_id is not 16 bytes"
-    if len(span.span_id) != 8 or not any(span.span_id):
+    if len(own) != 8 or own == _NO_SPAN:
         return "a span's span_id is not 8 bytes"
-    if len(span.parent_span_id) not in (0, 8):
+    if parent and len(parent) != 8:
         return "a span's parent_span_id is not 8 bytes"
-    if not _EARLIEST <= span.start_time_unix_nano < _LATEST:
-        return f"span {span.name[:80]!r} starts at {span.start_time_unix_nano} ns of Unix time: its clock is wrong"
-    if state == REAL and not span.start_time_unix_nano <= span.end_time_unix_nano < _LATEST:
+    if not _EARLIEST <= start < _LATEST:
+        return f"span {span.name[:80]!r} starts at {start} ns of Unix time: its clock is wrong"
+    if state == REAL and not start <= span.end_time_unix_nano < _LATEST:
         return f"span {span.name[:80]!r} ends at {span.end_time_unix_nano} ns, before it starts"
     if len(span.attributes) > ATTRIBUTES_LIMIT:
         return f"span {span.name[:80]!r} has {len(span.attributes)} attributes, {ATTRIBUTES_LIMIT} are allowed"
     return ""
 
 
-def _row(span: Span, state: int, job: str, agent: str, process: str, origin: bytes) -> Row:
-    found: dict[str, AnyValue] = {}
+def _row(span: Span, data: bytes, state: int, whose: Whose) -> Row:
+    job, agent, process, origin = whose
+    words: dict[str, str] = {}
+    summed: dict[str, AnyValue] = {}
+    facts: dict[str, Any] = {}
     labels: dict[str, str] = {}
-    facts: list[str] = []
     for attribute in span.attributes:
         key = attribute.key
-        if (name := _FACTS.get(key)) is not None:
-            facts.append(f'"{name}":{_json(attribute.value)}')
-            if key in _WANTED:
-                found[key] = attribute.value
-        elif key in _WANTED:
-            found[key] = attribute.value
-        elif key.startswith(v.LABEL_PREFIX):
-            labels[key[len(v.LABEL_PREFIX) :]] = attribute.value.string_value
-    op = _text(found.get(v.OPERATION)) or span.name.partition(" ")[0][:40]
-    question = ""
-    if op == v.OP_QUERY or (op == v.OP_AGENT and span.kind == Span.SPAN_KIND_SERVER):
-        question = plain_text(_text(found.get(v.INPUT_MESSAGES)))[:QUERY_LIMIT]
-        facts.append(f'"question":{quoted(question)}')
-        if labels:
-            facts.append(f'"labels":{json.dumps(labels, ensure_ascii=False)}')
-    parent = span.parent_span_id
+        role = _ROLES.get(key)
+        if role is None:
+            if key.startswith(v.LABEL_PREFIX):
+                labels[key[len(v.LABEL_PREFIX) :]] = attribute.value.string_value
+            continue
+        fact, word, sum_ = role
+        value = attribute.value
+        if word:
+            words[key] = value.string_value
+        elif sum_:
+            summed[key] = value
+        if fact is not None:
+            facts[fact] = _fact(value)
+    name, parent = span.name, span.parent_span_id
+    said = words.get
+    op = said(v.OPERATION) or name.partition(" ")[0][:40]
+    kind = span.kind
     # The engine's and the host's spans are about a job and perhaps an agent; an agent's are its own.
-    top = not parent.strip(b"\0") or v.ENTRY in found
+    top = not parent or parent == _NO_SPAN or v.ENTRY in summed
+    query = ""
+    asks = op == v.OP_QUERY or (op == v.OP_AGENT and kind == Span.SPAN_KIND_SERVER)
+    if top or asks:
+        asked = summed.get(v.INPUT_MESSAGES)
+        query = plain_text(asked.string_value if asked is not None else "")[:QUERY_LIMIT]
+        if asks:
+            facts["question"] = query
+            if labels:
+                facts["labels"] = labels
     row = Row(
-        trace=span.trace_id,
-        span=span.span_id,
-        parent=parent,
-        state=state,
-        job=_text(found.get(v.JOB)) or job or _text(found.get(v.WORKFLOW)),
-        agent=agent if job else _text(found.get(v.AGENT)),
-        process=process,
-        name=span.name,
-        kind=span.kind,
-        start=span.start_time_unix_nano,
-        end=span.end_time_unix_nano if state else 0,
-        status=span.status.code,
-        op=op,
-        run=_text(found.get(v.RUN_ID)),
-        session=_text(found.get(v.CONVERSATION)),
-        origin=origin,
-        data=span.SerializeToString(),
-        top=top,
-        facts=f"{{{','.join(facts)}}}",
+        span.trace_id,
+        span.span_id,
+        parent,
+        state,
+        said(v.JOB) or job or said(v.WORKFLOW, ""),
+        agent if job else said(v.AGENT, ""),
+        process,
+        name,
+        kind,
+        span.start_time_unix_nano,
+        span.end_time_unix_nano if state else 0,
+        span.status.code,
+        op,
+        said(v.RUN_ID, ""),
+        said(v.CONVERSATION, ""),
+        origin,
+        data,
+        top,
+        facts,
     )
     if op == v.OP_MODEL or top:
         for key in (v.INPUT_TOKENS, v.OUTPUT_TOKENS, v.COST_USD):
-            if key in found:
-                row.extra[key] = _number(found[key])
-        row.extra[v.COST_ESTIMATED] = v.COST_ESTIMATED in found
+            if key in summed:
+                row.extra[key] = _number(summed[key])
+        row.extra[v.COST_ESTIMATED] = v.COST_ESTIMATED in summed
     if top:
-        row.extra["query"] = question or plain_text(_text(found.get(v.INPUT_MESSAGES)))[:QUERY_LIMIT]
-        row.extra["user"] = _text(found.get(v.USER_ID))
-        row.extra["revision"] = _text(found.get(v.REVISION))
+        row.extra["query"] = query
+        row.extra["user"] = said(v.USER_ID, "")
+        row.extra["revision"] = said(v.REVISION, "")
         row.extra["labels"] = labels
-    if v.PARTIAL in found:
+    if v.PARTIAL in summed:
         row.extra[v.PARTIAL] = True
-    if v.DROPPED_SPANS in found:
-        row.extra[v.DROPPED_SPANS] = _number(found[v.DROPPED_SPANS])
+    if v.DROPPED_SPANS in summed:
+        row.extra[v.DROPPED_SPANS] = _number(summed[v.DROPPED_SPANS])
     return row
 
 
-def _json(value: AnyValue) -> str:
-    """A value as JSON; lists and the like are no facts."""
+def _fact(value: AnyValue) -> Any:
+    """A value that JSON has a word for; lists and the like are no facts."""
     kind = value.WhichOneof("value")
     if kind == "string_value":
-        return quoted(value.string_value[:_FACT_LIMIT])
+        return value.string_value[:_FACT_LIMIT]
     if kind == "int_value":
-        return str(value.int_value)
+        return value.int_value
     if kind == "bool_value":
-        return "true" if value.bool_value else "false"
-    return repr(value.double_value) if kind == "double_value" and isfinite(value.double_value) else "null"
-
-
-def _text(value: AnyValue | None) -> str:
-    return value.string_value if value is not None else ""
+        return value.bool_value
+    return value.double_value if kind == "double_value" and isfinite(value.double_value) else None
 
 
 def _number(value: AnyValue) -> float | int | None:

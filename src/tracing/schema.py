@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from teamwright.tracing import vocabulary as v
+from teamwright.tracing.messages import to_json
 from teamwright.tracing.retention import KEEP
 from teamwright.tracing.rows import ERROR, REAL, STARTED, SYNTHETIC, Row
 from teamwright.tracing.sql_views import FIRST_VIEWS, VIEWS
@@ -130,7 +131,7 @@ def store(
             (
                 row.trace, row.span, row.parent, row.state, row.job, row.agent, row.process, row.name, row.kind,
                 row.start, row.end, row.status, row.op, row.run, row.session, origins.id(db, row.origin), row.data,
-                row.facts,
+                to_json(row.facts),
             )
             for row, _ in changed.values()
         ],
