@@ -13,14 +13,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
-
-from google.protobuf.message import DecodeError
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+from typing import Any
 
 from teamwright.errors import SpoolFull
-from teamwright.tracing.endpoints import Endpoint, Signal
+from teamwright.tracing.endpoints import Endpoint
 from teamwright.tracing.exporter import Later, Shipper, Unwanted
+from teamwright.tracing.outlet import Outlet, open_outlet, refusals
 from teamwright.tracing.outward import encode
 from teamwright.tracing.rows import Row
 from teamwright.tracing.spool import Spool
@@ -33,13 +31,6 @@ BATCH_SPANS = 256
 _SECONDS = 30.0
 #: Seconds between two looks at the same trouble in the log.
 _SAY_AGAIN = 600.0
-
-
-class Outlet(Protocol):
-    """The way to a receiver, over HTTP or gRPC. Raises Later or Unwanted."""
-
-    async def send(self, signal: Signal, body: bytes) -> bytes: ...
-    async def aclose(self) -> None: ...
 
 
 class Forwarding:
@@ -173,7 +164,7 @@ class Line:
                 raise SpoolFull(f"{self.spool.path} holds {self.spool.size >> 20} MiB")
             for row in rows:
                 # Each a record of its own, so that one that is refused takes no other with it.
-                self.spool.append(encode([row], content=self.endpoint.content))
+                self.spool.append(encode([(row.data, row.origin)], content=self.endpoint.content))
                 put += 1
         except SpoolFull as error:
             if not self.dropped:
@@ -224,14 +215,7 @@ class Line:
 
     def _open(self) -> Outlet:
         if self._outlet is None:
-            if self.endpoint.grpc:
-                from teamwright.tracing.grpc_export import GrpcOutlet
-
-                self._outlet = GrpcOutlet(self.endpoint, _SECONDS)
-            else:
-                from teamwright.tracing.http_export import HttpOutlet
-
-                self._outlet = HttpOutlet(self.endpoint, _SECONDS)
+            self._outlet = open_outlet(self.endpoint, _SECONDS)
         return self._outlet
 
     def _say(self, what: str) -> None:
@@ -243,10 +227,7 @@ class Line:
         self.trouble = what
 
     def _partly(self, answer: bytes) -> None:
-        try:
-            partial = ExportTraceServiceResponse.FromString(answer).partial_success
-        except DecodeError:
-            return  # some answer in JSON
-        if partial.rejected_spans:
-            self.refused += partial.rejected_spans
-            log.warning("%s refused %d spans: %s", self.endpoint.key, partial.rejected_spans, partial.error_message)
+        refused, why = refusals(answer)
+        if refused:
+            self.refused += refused
+            log.warning("%s refused %d spans: %s", self.endpoint.key, refused, why)

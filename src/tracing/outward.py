@@ -16,7 +16,6 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span, TracesDa
 from teamwright.tracing import vocabulary as v
 from teamwright.tracing.content import redact
 from teamwright.tracing.messages import plain_text, to_json
-from teamwright.tracing.rows import Row
 
 #: In the text of errors there may be anything.
 _TELLING = frozenset([v.EXCEPTION_MESSAGE, v.EXCEPTION_STACKTRACE])
@@ -29,14 +28,14 @@ _COPIES = {
 _TEXT, _JSON = "text/plain", "application/json"
 
 
-def encode(rows: Iterable[Row], *, content: bool) -> bytes:
-    """An OTLP request of these spans, those of one origin together."""
+def encode(spans: Iterable[tuple[bytes, bytes]], *, content: bool) -> bytes:
+    """An OTLP request of these spans (each as it is stored, with its origin), those of one origin together."""
     groups: dict[bytes, ResourceSpans] = {}
-    for row in rows:
-        group = groups.get(row.origin)
+    for data, origin in spans:
+        group = groups.get(origin)
         if group is None:
-            group = groups[row.origin] = ResourceSpans.FromString(row.origin)
-        span = Span.FromString(row.data)
+            group = groups[origin] = ResourceSpans.FromString(origin)
+        span = Span.FromString(data)
         if not content:
             without_content(span)
         described(span)

@@ -39,6 +39,12 @@ class Trace:
         for row, _ in self._spans:
             yield row, Span.FromString(row["data"])
 
+    def records(self) -> Iterator[tuple[bytes, bytes]]:
+        """Each span that has ended, as it came, and its origin (resource and scope)."""
+        for row, origin in self._spans:
+            if row["state"]:
+                yield row["data"], origin
+
     def to_otlp(self) -> dict[str, Any]:
         """The whole trace as OTLP-JSON."""
         return otlp_json.traces((row["data"], origin) for row, origin in self._spans)

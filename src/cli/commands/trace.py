@@ -1,4 +1,4 @@
-"""`deploy trace`: list, show, and by the files beside this one tail, export, diff, stats. Read without an engine."""
+"""`deploy trace`: list, show; in the files beside this one tail, export, send, diff, stats. Needs no engine."""
 
 from __future__ import annotations
 
@@ -92,4 +92,4 @@ def _show_span(call: Call, show: dict[str, Any], span_id: str) -> None:
 
 
 # The rest of the group, in files of their own.
-from teamwright.cli.commands import trace_compare, trace_export, trace_tail  # noqa: E402, F401
+from teamwright.cli.commands import trace_compare, trace_export, trace_send, trace_tail  # noqa: E402, F401
