@@ -32,6 +32,10 @@ TRACING = Setting("TEAMWRIGHT_TRACING", "on", "on or off: record spans at all")
 COLLECTOR = Setting("TEAMWRIGHT_COLLECTOR", "engine", "where spans are taken in: engine, or process for one of its own")
 TRACE_DAYS = Setting("TEAMWRIGHT_TRACE_DAYS", "30", "days that traces are kept; 0 = for ever")
 TRACE_SIZE = Setting("TEAMWRIGHT_TRACE_SIZE", "4096", "MiB that stored traces may take, the oldest go first; 0 = any")
+SESSION_DAYS = Setting("TEAMWRIGHT_SESSION_DAYS", "90", "days that unused conversations are kept; 0 = for ever")
+SESSION_SIZE = Setting(
+    "TEAMWRIGHT_SESSION_SIZE", "256", "MiB that one agent's conversations may take, the oldest go first; 0 = any"
+)
 OTLP_ENDPOINT = Setting(
     "TEAMWRIGHT_OTLP_ENDPOINT", None, "where spans are sent on to: URL[;header=value…], several apart by spaces"
 )
@@ -60,7 +64,7 @@ ALLOWED_ENVIRONMENT = frozenset(
     ]
 )
 ALLOWED_PREFIXES = ("LC_",)
-PASSED_SETTINGS = (HOME, PORTS, SPAWN, IDLE, TRACING, COLLECTOR, TRACE_DAYS, TRACE_SIZE)
+PASSED_SETTINGS = (HOME, PORTS, SPAWN, IDLE, TRACING, COLLECTOR, TRACE_DAYS, TRACE_SIZE, SESSION_DAYS, SESSION_SIZE)
 #: For the engine alone: headers are keys. Whatever else is started forgets them.
 ENGINE_SETTINGS = (OTLP_ENDPOINT, OTLP_HEADERS, OTLP_CERTIFICATE, OTLP_CONTENT, OTLP_METRICS)
 OLDER_NAMES = ("AGENT_OTEL_ENABLED", "AGENT_OTEL_ENDPOINT")

@@ -88,6 +88,10 @@ class Runner:
         work = self._work.get(task_id)
         return work.span if work is not None else None
 
+    def sessions_in_use(self) -> set[SessionKey]:
+        """The conversations that are worked on, or whose work waits for an answer."""
+        return {_session_key(work.message, work.run) for work in self._work.values()}
+
     def rests(self, task_id: str) -> bool:
         """Whether the work on that task waits for an answer."""
         return self._resting(task_id) is not None

@@ -28,7 +28,8 @@ from teamwright.agents.push import Push
 from teamwright.agents.registration import Registration
 from teamwright.agents.runner import Runner
 from teamwright.agents.server import Door, build_app
-from teamwright.agents.session_file import open_sessions
+from teamwright.agents.session_file import FileSessions, open_sessions
+from teamwright.agents.session_retention import SessionRetention
 from teamwright.agents.spec import AgentSpec
 from teamwright.agents.tasks import MemoryTaskStore
 from teamwright.agents.tools import load_tools, tools_of
@@ -39,6 +40,7 @@ from teamwright.errors import UserError
 from teamwright.safety.epochs import EpochFile
 from teamwright.safety.tokens import ENGINE_AUDIENCE, Verifier
 from teamwright.tracing.exporter import Exporter
+from teamwright.tracing.retention import Retention
 from teamwright.tracing.spool import Spool
 from teamwright.tracing.tracer import Tracer
 
@@ -77,6 +79,11 @@ class Runtime:
             tracer=self.tracer,
             peers=self.peers,
             sessions=self.sessions,
+        )
+        self.retention = (
+            SessionRetention(self.sessions, Retention(spec.session_age, spec.session_size), self.runner.sessions_in_use)
+            if isinstance(self.sessions, FileSessions)
+            else None
         )
         self.card = build_card(spec, self.agent, self.tools)
         self.registration = Registration(spec, self.card, self.http, self.tokens)
@@ -129,6 +136,8 @@ class Runtime:
         if runtime.exporter is not None:
             runtime.exporter.start()
         runtime.registration.start()
+        if runtime.retention is not None:
+            runtime.retention.start()
         return runtime
 
     async def close(self) -> None:
@@ -143,6 +152,8 @@ class Runtime:
             within = _FLUSH if self.registration.reachable else 0.0
             await _ended("spans", lambda: exporter.aclose(within))
         await _ended("connections", self.http.aclose)
+        if self.retention is not None:
+            await _ended("sessions", self.retention.stop)
         self.sessions.close()
         if self.spool is not None:
             self.spool.close()

@@ -105,6 +105,14 @@ class FileSessions:
             log.error("the session %s can't be written: %s", key.session, error)
             self._unwritten.add(key, question, answer)
 
+    def drop(self, keys: Sequence[SessionKey]) -> None:
+        """Forget these conversations. Raises sqlite3.Error."""
+        self._db.execute("begin immediate")
+        try:
+            self._db.executemany("delete from exchanges where subject=? and user=? and session=?", keys)
+        finally:
+            self._db.execute("commit")
+
     def close(self) -> None:
         with suppress(sqlite3.Error):
             self._db.close()

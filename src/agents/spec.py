@@ -54,7 +54,8 @@ class AgentSpec:
     `tokens` are bearer tokens by audience: `engine`, and `job/agent` for each peer.
     `spans_url` is where spans are sent; empty = to the engine.
     `login`: the backend uses the account that a person has logged in with, not a key.
-    `sessions_dir` is where the words of conversations are kept; empty = in memory.
+    `sessions_dir` is where the words of conversations are kept; empty = in memory. They are forgotten `session_age`
+    seconds after they were last used, the oldest before when they take more than `session_size` bytes; None = never.
     `stages` are those of a pipeline, for the agent that runs it: itself first, the others are peers of it.
     """
 
@@ -72,6 +73,8 @@ class AgentSpec:
     spool_dir: str
     spans_url: str = ""
     sessions_dir: str = ""
+    session_age: float | None = None
+    session_size: int | None = None
     revision: str = ""
     search_path: tuple[str, ...] = ()
     module: str | None = None

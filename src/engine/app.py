@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from teamwright import __version__
+from teamwright.agents.session_retention import job_of, prune_file, session_files
 from teamwright.engine import answers, engine_routes, jaeger_routes, job_routes, metrics_route, recovery, trace_routes
 from teamwright.engine.auth import Gate, OwnHostOnly
 from teamwright.engine.checkups import Checkups
@@ -57,6 +58,7 @@ _RETENTION_PAUSE = 600.0
 class EngineOrder:
     """What an engine is told by whoever starts it. `idle` is in seconds.
 
+    `retention` is for traces, `sessions` for conversations.
     `collector_url` is that of a collector process, if there is one; it has `retention` and `forward_to` of its own.
     """
 
@@ -67,6 +69,7 @@ class EngineOrder:
     stay: bool = False
     idle: float = 60.0
     retention: Retention = field(default_factory=Retention)
+    sessions: Retention = field(default_factory=Retention)
     forward_to: tuple[Endpoint, ...] = ()
     collector_url: str | None = None
     allowed_hosts: tuple[str, ...] = field(default=("127.0.0.1", "localhost", "[::1]"))
@@ -106,7 +109,7 @@ class Engine:
             self.state,
             secrets,
             self.link,
-            Site(home, order.url, issuer.public_key, order.collector_url or order.url),
+            Site(home, order.url, issuer.public_key, order.collector_url or order.url, order.sessions),
             mint,
             LifeCycle(self.spans.tracer),
             self.bus,
@@ -136,6 +139,7 @@ class Engine:
             asyncio.create_task(self.link.run(), name="line to the host"),
             asyncio.create_task(self.idle.run(), name="idle"),
             asyncio.create_task(self._forget_runs(), name="retention of runs"),
+            asyncio.create_task(self._forget_sessions(), name="retention of sessions"),
             asyncio.create_task(self._recover(self.spans.lying_about()), name="recovery"),
         ]
         self.checkups.sync()
@@ -243,6 +247,14 @@ class Engine:
         """Queries are remembered as long as their traces may be."""
         while (age := self.order.retention.age) is not None:
             self.state.forget_runs(time.time_ns() - int(age * 1e9))
+            await asyncio.sleep(_RETENTION_PAUSE)
+
+    async def _forget_sessions(self) -> None:
+        """Agents that run see to their own conversations; those of the others are nobody else's."""
+        while self.order.sessions != Retention():
+            for path in await asyncio.to_thread(session_files, self.order.home):
+                if job_of(path) not in {job.name for job in self.state.active()}:
+                    await asyncio.to_thread(prune_file, path, self.order.sessions)
             await asyncio.sleep(_RETENTION_PAUSE)
 
     async def _recover(self, found: Iterable[SpoolName]) -> None:

@@ -14,7 +14,7 @@ from teamwright.engine.liveness import Incarnation
 from teamwright.engine.receivers import Receivers
 from teamwright.errors import UserError
 from teamwright.home import Home
-from teamwright.settings import TRACE_DAYS, TRACE_SIZE, number
+from teamwright.settings import TRACE_DAYS, TRACE_SIZE, Setting, number
 from teamwright.tracing.endpoints import Endpoint, endpoints
 from teamwright.tracing.forward import Forwarding
 from teamwright.tracing.metrics import Gauge, Metrics
@@ -32,10 +32,9 @@ _RETENTION_PAUSE = 600.0
 NO_LIMIT = Retention()
 
 
-def retention(environ: Mapping[str, str]) -> Retention:
-    """How long traces are kept. Raises UserError."""
-    days, size = number(TRACE_DAYS, environ), number(TRACE_SIZE, environ)
-    return Retention(age=days * 86_400 or None, size=int(size * (1 << 20)) or None)
+def retention(environ: Mapping[str, str], days: Setting = TRACE_DAYS, size: Setting = TRACE_SIZE) -> Retention:
+    """How long traces, or what else those settings are about, are kept. Raises UserError."""
+    return Retention(age=number(days, environ) * 86_400 or None, size=int(number(size, environ) * (1 << 20)) or None)
 
 
 def forward_to(environ: Mapping[str, str]) -> tuple[Endpoint, ...]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import secrets as randomness
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from teamwright.agents.spec import FRONT_DOOR, AgentSpec, PeerSpec
 from teamwright.home import Home
 from teamwright.host.api import LaunchOrder, PortRequest
 from teamwright.jobs.own_code import interpreter
 from teamwright.jobs.plan import AgentPlan, Plan
+from teamwright.tracing.retention import Retention
 
 #: Makes the bearer tokens of one agent, by audience: `engine`, and `job/agent` for each callee.
 Mint = Callable[[Plan, AgentPlan], Mapping[str, str]]
@@ -18,12 +19,16 @@ Mint = Callable[[Plan, AgentPlan], Mapping[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What every agent of an engine is told about it. `spans_url` is where spans go: engine or collector."""
+    """What every agent of an engine is told about it. `spans_url` is where spans go: engine or collector.
+
+    `sessions` is how long conversations are kept.
+    """
 
     home: Home
     engine_url: str
     public_key: str
     spans_url: str
+    sessions: Retention = field(default_factory=Retention)
 
 
 def agent_url(port: int) -> str:
@@ -84,6 +89,8 @@ def _order(
         epoch_file=str(home.epoch_file),
         spool_dir=str(home.spool_dir),
         sessions_dir=str(home.sessions_dir(plan.job)),
+        session_age=site.sessions.age,
+        session_size=site.sessions.size,
         revision=plan.revision,
         search_path=plan.search_path,
         module=agent.module,
