@@ -199,15 +199,17 @@ class Runner:
         self._sessions.add(_session_key(work.message, work.run), work.message.text, said)
 
     def _span(self, message: Incoming, run: RunContext, links: Sequence[Parent] = ()) -> AgentSpan:
+        parent = extract(message.headers, message.metadata)
         return self._tracer.agent(
             message=message.text,
             session=message.context_id,
             run=run,
             task_id=message.task_id,
-            parent=extract(message.headers, message.metadata),
+            parent=parent,
             links=links,
             attributes={
                 v.CALLER: message.claims.sub,
+                v.REVISION: (self._spec.revision or None) if parent is None else None,
                 v.A2A_METHOD: message.method,
                 v.A2A_MESSAGE_ID: message.message_id,
             },

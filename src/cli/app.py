@@ -34,6 +34,7 @@ COMMANDS = (
     "logs",
     "trace",
     "runs",
+    "diff",
     "restart",
     "stop",
     "engine",

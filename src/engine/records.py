@@ -90,6 +90,17 @@ class RunRow:
 
 
 @dataclass(frozen=True, slots=True)
+class RevisionRow:
+    """What a job was when it was started; it was in use between these Unix times in nanoseconds, or longer."""
+
+    job: str
+    revision: str
+    plan: Plan
+    first_ns: int
+    last_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class TokenRow:
     """A token that was made for a person. The token itself is not kept."""
 

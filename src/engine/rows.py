@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
-from teamwright.engine.records import AgentRecord, JobRecord, RunRow, TaskRow, TokenRow
+from teamwright.engine.records import AgentRecord, JobRecord, RevisionRow, RunRow, TaskRow, TokenRow
 from teamwright.host.api import AgentState
 from teamwright.jobs.plan import Plan, revive
 from teamwright.tracing.filters import Filter
 from teamwright.tracing.propagation import ParentContext
 from teamwright.tracing.retention import KEEP
+
+#: Revisions of a job that are kept.
+REVISIONS = 100
 
 
 def compact(value: Any) -> str:
@@ -52,9 +57,35 @@ def write_job(db: sqlite3.Connection, job: JobRecord, plan: str, agents: Iterabl
             job.ended_ns, job.error, job.trace_id, job.span_id,
         ),
     )  # fmt: skip
+    if job.plan.revision:
+        write_revision(db, job, plan)
     db.execute("delete from agents where job = ?", (job.name,))
     for agent in agents:
         write_agent(db, agent)
+
+
+def write_revision(db: sqlite3.Connection, job: JobRecord, plan: str) -> None:
+    """Keep what a revision was, to be compared with later ones; the newest of each job."""
+    db.execute(
+        "insert into revisions values (?,?,?,?,?) on conflict do update"
+        " set last_ns = max(last_ns, excluded.last_ns), plan = excluded.plan",
+        (job.name, job.plan.revision, plan, now := time.time_ns(), now),
+    )
+    db.execute(
+        "delete from revisions where job = ?1 and revision not in"
+        " (select revision from revisions where job = ?1 order by last_ns desc limit ?2)",
+        (job.name, REVISIONS),
+    )
+
+
+def read_revisions(db: sqlite3.Connection) -> list[RevisionRow]:
+    """All that are kept, the newest first; what another version has written in its own way is left out."""
+    found = []
+    for row in db.execute("select * from revisions order by last_ns desc, first_ns desc"):
+        with suppress(KeyError, TypeError, ValueError):
+            plan = Plan.from_dict(json.loads(row["plan"]))
+            found.append(RevisionRow(row["job"], row["revision"], plan, row["first_ns"], row["last_ns"]))
+    return found
 
 
 def write_agent(db: sqlite3.Connection, agent: AgentRecord) -> None:

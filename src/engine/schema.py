@@ -36,4 +36,11 @@ STEPS = (
     ) without rowid;
     """,
     "create index runs_by_task on runs(task_id)",
+    """
+    create table revisions(
+        job text not null, revision text not null, plan text not null, first_ns integer not null,
+        last_ns integer not null, primary key(job, revision)
+    ) without rowid;
+    insert into revisions select name, revision, plan, created_ns, created_ns from jobs where revision <> '';
+    """,
 )

@@ -18,7 +18,7 @@ from typing import Any, Self
 from teamwright.database import Work, Writer, check_version, connect
 from teamwright.engine import rows
 from teamwright.engine.liveness import EngineFile, Incarnation
-from teamwright.engine.records import ACTIVE, AgentRecord, JobRecord, RunRow, TaskRow, TokenRow
+from teamwright.engine.records import ACTIVE, AgentRecord, JobRecord, RevisionRow, RunRow, TaskRow, TokenRow
 from teamwright.engine.schema import STEPS
 from teamwright.engine.views import job_view
 from teamwright.home import Home
@@ -211,6 +211,13 @@ class StateReader:
         except sqlite3.OperationalError:
             return []
         return found if self.alive else [{**run, "status": _ended(run["status"])} for run in found]
+
+    def revisions(self) -> list[RevisionRow]:
+        """What jobs were when they were started, the newest first."""
+        try:
+            return rows.read_revisions(self._db) if self._db is not None else []
+        except sqlite3.OperationalError:
+            return []
 
     @property
     def alive(self) -> bool:

@@ -105,7 +105,8 @@ class Plan:
     """A whole job. `levels` holds agent ids in start order; `edges` are (caller, callee).
 
     `timeout` is seconds per agent to ready. `revision` hashes the resolved file, prompts, user code
-    and package versions: another revision needs a restart to take effect. `notes` are for the person who starts it.
+    and package versions: another revision needs a restart to take effect. `code` has the SHA-256 of each file of the
+    user's, `packages` versions by name. `notes` are for the person who starts it.
     """
 
     job: str
@@ -127,6 +128,8 @@ class Plan:
     tracing: bool = True
     content: Content = "full"
     query: str | None = None
+    code: Mapping[str, str] = field(default_factory=dict)
+    packages: Mapping[str, str] = field(default_factory=dict)
     revision: str = ""
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()

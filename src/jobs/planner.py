@@ -15,7 +15,7 @@ from teamwright.jobs.agent_plans import AgentDraft, AgentResolver, Findings
 from teamwright.jobs.modules import search_path
 from teamwright.jobs.names import looks_secret, name_fault, normalised
 from teamwright.jobs.plan import AgentPlan, Plan
-from teamwright.jobs.revision import revision_of
+from teamwright.jobs.revision import with_revision
 from teamwright.jobs.schema import JobFile
 from teamwright.jobs.secrets import Vault, open_vault
 from teamwright.jobs.source import KeyPath, Source, read
@@ -72,7 +72,7 @@ def load(
             raise MissingExtra(str(dataclasses.replace(first, hint=None)), hint=first.hint)
         raise JobFileError(_in_order(findings.problems, source))
     plan = _plan(job, model, file, roots, drafts, wiring, tuple(findings.warnings))
-    plan = dataclasses.replace(plan, revision=revision_of(plan))
+    plan = with_revision(plan)
     return Resolved(plan, {draft.plan.id: draft.secrets for draft in drafts}, plan.warnings)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from teamwright.backends.catalog import CATALOG
 from teamwright.jobs.modules import closure, find
@@ -17,21 +19,26 @@ _NOT_HASHED = ("file", "folder", "search_path", "warnings", "notes", "revision")
 _CORE_PACKAGES = ("teamwright", "a2a-sdk", "opentelemetry-sdk")
 
 
-def revision_of(plan: Plan) -> str:
-    """Sixteen hex digits over the resolved file, its prompts, the user's code and the packages' versions.
-
-    Of secrets only the names count.
+def with_revision(plan: Plan) -> Plan:
+    """The plan with its revision: sixteen hex digits over the resolved file, its prompts, the hashes of the user's code
+    and the versions of packages, which are put into the plan as well. Of secrets only the names count.
     """
+    modules = {module for agent in plan.agents for module in _modules(agent)}
+    code = {**_code(modules, plan.search_path), **_programs(plan)}
+    packages = _packages(agent.backend for agent in plan.agents if agent.kind in ("class", "declared"))
+    plan = dataclasses.replace(plan, code=code, packages=packages)
+    text = json.dumps(content(plan), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return dataclasses.replace(plan, revision=hashlib.sha256(text.encode()).hexdigest()[:16])
+
+
+def content(plan: Plan) -> dict[str, Any]:
+    """Everything that a revision stands for."""
     data = plan.to_dict()
     for key in _NOT_HASHED:
         del data[key]
     for agent in data["agents"]:
         agent["secrets"] = [secret["name"] for secret in agent["secrets"]]
-    modules = {module for agent in plan.agents for module in _modules(agent)}
-    data["code"] = {**_code(modules, plan.search_path), **_programs(plan)}
-    data["packages"] = _packages(agent.backend for agent in plan.agents if agent.kind in ("class", "declared"))
-    text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return data
 
 
 def _modules(agent: AgentPlan) -> set[str]:

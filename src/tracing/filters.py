@@ -33,7 +33,8 @@ class Filter:
     """Which traces or runs; None = any. `since_ns` and `until_ns` are Unix time; all `labels` must be there.
 
     `text` stands in the question, whatever its case; `operation` is the name of a span in it, and counts for traces
-    only, as `kind` does. `run` is the beginning of a run's id and counts for runs only.
+    only, as `kind` does. `run` is the beginning of a run's id and counts for runs only;
+    `revision` is the job's, for traces.
     """
 
     job: str | None = None
@@ -48,13 +49,14 @@ class Filter:
     text: str | None = None
     operation: str | None = None
     run: str | None = None
+    revision: str | None = None
     kind: TraceKind | None = "query"
 
 
 def of_traces(which: Filter) -> Clause:
     """The condition on the table `trace`."""
     clauses, values = _shared(which, user="user", text="query", labels="trace.labels")
-    for column in ("session", "kind"):
+    for column in ("session", "kind", "revision"):
         if (wanted := getattr(which, column)) is not None:
             clauses.append(f"{column} = ?")
             values.append(wanted)
