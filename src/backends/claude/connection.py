@@ -32,6 +32,8 @@ HOOKS = (
 _CALL_ID = "claudecode/toolUseId"
 #: Seconds that the CLI gets to be there, to react to an interrupt, to end by itself.
 _CONNECT, _INTERRUPT, _CLOSE = 60.0, 5.0, 0.5
+#: Seconds that a hook may take.
+_HOOK = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,11 @@ class Hooked:
     given: Mapping[str, Any]
     at_ns: int
     reply: asyncio.Future[dict[str, Any]]
+
+    def answer(self, reply: dict[str, Any]) -> None:
+        """Let the CLI go on, with that; the first answer counts."""
+        if not self.reply.done():
+            self.reply.set_result(reply)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +115,7 @@ class Connection:
             limits,
             self.session_id,
             resume=resume,
-            hooks={name: [sdk.HookMatcher(hooks=[self._hooked], on_failure=_failing(name))] for name in HOOKS},
+            hooks={name: [self._matcher(name)] for name in HOOKS},
             stderr=self._stderr,
         )
         self._client = sdk.ClaudeSDKClient(options)
@@ -213,6 +220,11 @@ class Connection:
         self._post(Hooked(given["hook_event_name"], given, time.time_ns(), reply))
         return await reply
 
+    def _matcher(self, hook: str) -> Any:
+        # A tool waits for the end of the reply that asks for it, and without our word it does not run.
+        failing = "block" if hook == "PreToolUse" else None
+        return sdk.HookMatcher(hooks=[self._hooked], timeout=_HOOK, on_failure=failing)
+
     def _server(self, tools: Sequence[Tool]) -> Any:
         server: Any = None
 
@@ -253,14 +265,10 @@ def _call_id(server: Any) -> str:
     return str(extra.get(_CALL_ID, ""))
 
 
-def _failing(hook: str) -> str | None:
-    return "block" if hook == "PreToolUse" else None
-
-
 def _refuse(item: Item) -> None:
     """Answer what nobody waits for any more."""
-    if isinstance(item, Hooked) and not item.reply.done():
-        item.reply.set_result(denial("the message has ended") if item.name == "PreToolUse" else {})
+    if isinstance(item, Hooked):
+        item.answer(denial("the message has ended") if item.name == "PreToolUse" else {})
     elif isinstance(item, Called) and not item.reply.done():
         item.reply.set_result(result("the message has ended", failed=True))
 

@@ -13,7 +13,7 @@ from typing import Any
 import claude_agent_sdk as sdk
 
 from teamwright.backends.api import File, Tool, Turn, Usage
-from teamwright.backends.claude.connection import Called, Connection, Heard, Hooked, Item, Lost, plain
+from teamwright.backends.claude.connection import Called, Connection, Heard, Hooked, Item, Lost, denial, plain
 from teamwright.backends.claude.failures import failure_of, reason_of
 from teamwright.backends.claude.model_calls import ModelCalls
 from teamwright.backends.claude.subagents import SubAgents
@@ -34,6 +34,8 @@ class Exchange:
         self._over: LimitReached | None = None
         self._word: str | None = None
         self._summary = ""
+        #: Calls of the reply that is still coming: they begin when it has come.
+        self._held: list[Hooked] = []
         self._said = ""
         self._calls = ModelCalls(turn, model, system, connection.messages, self._count)
         self._tools = ToolCalls(turn, tools, lambda agent_id: self._agents.span(agent_id), self._stop, connection.wait)
@@ -55,6 +57,9 @@ class Exchange:
             await self._connection.ask(content)
             while True:
                 found = await self._handle(await self._connection.inbox.get(), stream)
+                if self._held and not self._calls.under_way:
+                    held, self._held = self._held, []
+                    self._tools.before(held)
                 if self._over is not None:
                     raise self._over
                 if found is not None:
@@ -64,6 +69,8 @@ class Exchange:
             raise
         finally:
             now = time.time_ns()
+            for hook in self._held:
+                hook.answer(denial("the message has ended"))
             self._tools.close(error, now)
             self._agents.close(error, now)
             self._calls.close(error, now)
@@ -79,9 +86,7 @@ class Exchange:
                 if piece and stream:
                     await self._turn.stream(piece)
         elif isinstance(item, Hooked):
-            reply = self._hook(item)
-            if reply is not None and not item.reply.done():
-                item.reply.set_result(reply)
+            self._hook(item)
         elif isinstance(item, Called):
             self._tools.call(item)
         elif isinstance(item, Lost):
@@ -137,31 +142,31 @@ class Exchange:
             rule = data.get("decision_reason") or data.get("decision_reason_type")
             self._tools.denied(str(data.get("tool_use_id")), str(data.get("message")), str(rule) if rule else None)
 
-    def _hook(self, hook: Hooked) -> dict[str, Any] | None:
-        """What the CLI gets back; None when it has to wait."""
+    def _hook(self, hook: Hooked) -> None:
         given = hook.given
+        if hook.name == "PreToolUse" and given.get("agent_id"):
+            return self._tools.before([hook])
         if hook.name == "PreToolUse":
-            return self._tools.before(hook)
+            return self._held.append(hook)
+        if hook.name == "SubagentStart":
+            return self._agents.begins(hook)
         if hook.name == "PostToolUse":
             self._tools.done(given["tool_use_id"], plain(given.get("tool_response")), hook.at_ns)
         elif hook.name == "PostToolUseFailure":
             self._tools.failed(given["tool_use_id"], str(given.get("error")), hook.at_ns)
         elif hook.name == "PostToolBatch" and given.get("agent_id"):
             self._agents.tools_done(given["agent_id"], hook.at_ns)
-        elif hook.name == "SubagentStart":
-            self._agents.begins(hook)
-            return None
         elif hook.name == "SubagentStop":
             self._agents.ends(hook)
         elif hook.name == "PostCompact":
             self._summary = str(given.get("compact_summary") or "")
-        return {}
+        return hook.answer({})
 
     def _answer(self, message: Any) -> str:
         self._settle(message)
         if self._over is not None:
             raise self._over
-        error = failure_of(message, self._word, self._turn.limits.turns)
+        error = failure_of(message, self._word, self._turn.limits.turns, cut=self._calls.cut)
         if error is not None:
             raise error
         return message.result if isinstance(message.result, str) else self._said

@@ -25,8 +25,11 @@ def reason_of(word: str | None, status: int | None) -> str:
     return _WORDS.get(word or "", "unreachable" if word in (None, "unknown") else "backend_error")
 
 
-def failure_of(result: Any, word: str | None, turns: int) -> TeamwrightError | None:
-    """The error that a ResultMessage stands for; None when it is an answer. `word` is the last message's error."""
+def failure_of(result: Any, word: str | None, turns: int, *, cut: bool) -> TeamwrightError | None:
+    """The error that a ResultMessage stands for; None when it is an answer.
+
+    `word` is the last message's error; `cut`: the last reply broke off.
+    """
     if result.subtype == "error_max_turns":
         return LimitReached("turns", f"no answer after {turns} model calls (limit turns)")
     if result.subtype == "error_max_budget_usd":
@@ -35,7 +38,7 @@ def failure_of(result: Any, word: str | None, turns: int) -> TeamwrightError | N
         return None
     text = result.result or "; ".join(result.errors or ()) or result.subtype
     reason = reason_of(word, result.api_error_status)
-    if result.api_error_status is None and "mid-response" in text:
+    if result.api_error_status is None and cut:
         reason = "cut"
     elif result.api_error_status is None and ("onnect" in text or "ECONN" in text):
         reason = "unreachable"

@@ -64,6 +64,13 @@ class ModelCalls:
         self._attempt = 1
         self._pause: asyncio.TimerHandle | None = None
         self._compacting = False
+        #: Whether the last reply broke off.
+        self.cut = False
+
+    @property
+    def under_way(self) -> bool:
+        """Whether the model is being asked, or speaks."""
+        return self._span is not None
 
     def requesting(self, at_ns: int) -> None:
         """A request goes out."""
@@ -127,7 +134,11 @@ class ModelCalls:
         """The API's last word was an error."""
         if self._span is None and self._pause is None:
             return
-        self._open(at_ns).fail(message, reason=reason)
+        span = self._open(at_ns)
+        if self._reply.blocks:
+            self.cut, reason = True, "cut"
+            self._answer(span)
+        span.fail(message, reason=reason)
         self._end(at_ns)
 
     def close(self, error: BaseException | str | None, at_ns: int) -> None:
@@ -154,7 +165,7 @@ class ModelCalls:
             provider=PROVIDER,
             messages=self.messages,
             system=self._system or None,
-            attempt=self._attempt if self._attempt > 1 else None,
+            attempt=self._attempt,
             start_ns=at_ns,
         )
 
@@ -180,7 +191,8 @@ class ModelCalls:
 
     def _finish(self, at_ns: int) -> None:
         span, reply = self._open(at_ns), self._reply
-        if not self._answer(span):
+        self.cut = not self._answer(span)
+        if self.cut:
             span.fail("the stream ended before the answer did", reason="cut")
         used = tokens(reply.usage)
         span.usage(**used)

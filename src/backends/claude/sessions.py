@@ -107,19 +107,24 @@ class Sessions:
     async def _place(self, session: _Session, turn: Turn) -> None:
         """Wait until there may be one process more; one that rests makes room."""
         if not self._room():
-            waiting = sum(other.users > 0 and not other.counts for other in self._sessions.values()) - 1
+            waiting = sum(other.users > 0 and not other.alive for other in self._sessions.values()) - 1
             with turn.tracer.queued(waiting=max(0, waiting)):
                 while not self._room():
-                    resting = [one for one in self._sessions.values() if one.alive and one.users == 0]
-                    if resting:
-                        await self._end(min(resting, key=lambda one: one.since))
-                    else:
-                        self._changed.clear()
-                        await self._changed.wait()
+                    self._changed.clear()
+                    await self._changed.wait()
         session.starting = True
 
     def _room(self) -> bool:
-        return sum(session.counts for session in self._sessions.values()) < self._settings.options.clients
+        """Whether there may be one process more, at the price of the one that has rested longest."""
+        if sum(session.counts for session in self._sessions.values()) < self._settings.options.clients:
+            return True
+        resting = [
+            (session.since, key) for key, session in self._sessions.items() if session.alive and not session.users
+        ]
+        if not resting:
+            return False
+        self._rest(min(resting)[1])
+        return True
 
     def _done(self, key: str, session: _Session) -> None:
         session.users -= 1
@@ -127,13 +132,18 @@ class Sessions:
         session.lock.release()
         if session.users == 0:
             loop = asyncio.get_running_loop()
-            session.idle = loop.call_later(self._settings.options.idle, self._rest, key, session)
+            session.idle = loop.call_later(self._settings.options.idle, self._rest, key)
         self._changed.set()
 
-    def _rest(self, key: str, session: _Session) -> None:
-        if session.users == 0 and self._sessions.get(key) is session:
+    def _rest(self, key: str) -> None:
+        """End the process of a conversation that nobody is in."""
+        session = self._sessions.get(key)
+        if session is not None and not session.users:
             del self._sessions[key]
-            self._spawn(self._end(session))
+            if session.idle is not None:
+                session.idle.cancel()
+            if session.connection is not None:
+                self._spawn(session.connection.close())
 
     async def _calm(self, key: str, session: _Session) -> None:
         """The message ended before the CLI was through with it."""
@@ -142,11 +152,6 @@ class Sessions:
                 await session.connection.interrupt()
         finally:
             self._done(key, session)
-
-    async def _end(self, session: _Session) -> None:
-        connection, session.connection = session.connection, None
-        if connection is not None:
-            await connection.close()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work, context=contextvars.Context())

@@ -109,8 +109,7 @@ class SubAgents:
     def close(self, error: BaseException | str | None, at_ns: int) -> None:
         """The message has ended: what is still open ends with that error."""
         for hook in self._waiting.values():
-            if not hook.reply.done():
-                hook.reply.set_result({})
+            hook.answer({})
         for found in self._running.values():
             self._end_call(found)
             if error is not None:
@@ -127,8 +126,7 @@ class SubAgents:
             start_ns=hook.at_ns,
         )
         self._running[agent_id] = _SubAgent(span, hook.at_ns)
-        if not hook.reply.done():
-            hook.reply.set_result({})
+        hook.answer({})
 
     def _tired_of_waiting(self, agent_id: str) -> None:
         if (hook := self._waiting.pop(agent_id, None)) is not None:

@@ -9,6 +9,7 @@ shown ends (or makes) the span.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -66,26 +67,41 @@ class ToolCalls:
         self._passed: dict[str, _Asked] = {}
         self._spans: dict[str, ToolSpan] = {}
         self._own: set[str] = set()
+        #: By call: set when its result may go out, after those of the calls before it in the same reply.
+        self._out: dict[str, asyncio.Event] = {}
+        self._after: dict[str, asyncio.Event] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._called: list[Called] = []
+        self._closed = False
 
     def span(self, call_id: str) -> ToolSpan | None:
         """The span of a call to a tool of the CLI."""
         return self._spans.get(call_id)
 
-    def before(self, hook: Hooked) -> dict[str, Any]:
-        """PreToolUse: whether the call may go on."""
-        given, limit = hook.given, self._turn.limits.tool_calls
-        asked = _Asked(given["tool_name"], given.get("tool_input") or {}, hook.at_ns, given.get("agent_id"))
-        if limit is not None and self._turn.usage.tool_calls + 1 > limit:
-            error = LimitReached("tool_calls", f"one more tool call would pass the limit of {limit} (tool_calls)")
+    def before(self, hooks: Sequence[Hooked]) -> None:
+        """PreToolUse of calls that belong together: whether they may go on; none does when they are too many."""
+        limit = self._turn.limits.tool_calls
+        if limit is not None and self._turn.usage.tool_calls + len(hooks) > limit:
+            error = LimitReached(
+                "tool_calls", f"{len(hooks)} more tool calls would pass the limit of {limit} (tool_calls)"
+            )
             self._over(error)
-            return denial(error.message)
-        self._turn.count(Usage(tool_calls=1))
-        if asked.name in self._tools:
-            self._passed[given["tool_use_id"]] = asked
-        else:
-            self._begin(given["tool_use_id"], asked)
-        return {}
+            for hook in hooks:
+                hook.answer(denial(error.message))
+            return
+        self._turn.count(Usage(tool_calls=len(hooks)))
+        before: asyncio.Event | None = None
+        for hook in hooks:
+            given = hook.given
+            asked = _Asked(given["tool_name"], given.get("tool_input") or {}, time.time_ns(), given.get("agent_id"))
+            if asked.name in self._tools:
+                self._passed[given["tool_use_id"]] = asked
+                if before is not None:
+                    self._after[given["tool_use_id"]] = before
+                before = self._out[given["tool_use_id"]] = asyncio.Event()
+            else:
+                self._begin(given["tool_use_id"], asked)
+            hook.answer({})
 
     def call(self, item: Called) -> None:
         """A tool of our own: carried out beside everything else."""
@@ -99,6 +115,7 @@ class ToolCalls:
         )
         asked = self._passed.pop(call_id, None)
         self._own.add(call_id)
+        self._called.append(item)
         parent = self._parent_of(asked.agent_id) if asked is not None else None
         task = asyncio.create_task(self._carry_out(item, call_id, parent), name=f"tool:{item.tool}:{call_id}")
         self._tasks.add(task)
@@ -119,6 +136,7 @@ class ToolCalls:
             return
         passed = self._passed.pop(call_id, None)
         if passed is not None:  # it never came to us: the arguments don't fit
+            self._out[call_id].set()
             self._begin(call_id, passed).fail(text, reason="ToolError").result(text).end(at_ns)
             return
         asked = self._seen.get(call_id) or _Asked("unknown", {}, at_ns)
@@ -132,6 +150,8 @@ class ToolCalls:
     def denied(self, call_id: str, message: str, rule: str | None) -> None:
         """The CLI's permission rules say no; the result that the model is shown will follow."""
         asked = self._passed.pop(call_id, None)
+        if asked is not None:
+            self._out[call_id].set()
         span = self._begin(call_id, asked) if asked is not None else self._spans.get(call_id)
         if span is not None and span.recording:
             span.denied(message, rule=rule).fail(message, reason=_DENIED)
@@ -160,8 +180,12 @@ class ToolCalls:
 
     def close(self, error: BaseException | None, at_ns: int) -> None:
         """The message has ended: what still runs is cancelled, what is still open ends with that error."""
+        self._closed = True
         for task in self._tasks:
             task.cancel()
+        for item in self._called:
+            if not item.reply.done():
+                item.reply.set_result(result("the message has ended", failed=True))
         for span in self._spans.values():
             if span.recording:
                 span.fail(error if error is not None else "the message ended before the tool did")
@@ -194,5 +218,10 @@ class ToolCalls:
             self._over(error)
             made = result(error.message, failed=True)
         finally:
+            if (before := self._after.get(call_id)) is not None and not self._closed:
+                # The model gets results in the order in which it asked, whichever is there first.
+                await before.wait()
+            if call_id in self._out:
+                self._out[call_id].set()
             if not item.reply.done():
                 item.reply.set_result(made)

@@ -15,6 +15,7 @@ from typing import Any
 
 from teamwright.backends.catalog import CATALOG
 from tests.standins.chat_completions import ChatCompletions
+from tests.standins.messages import Messages
 from tests.standins.server import StandIn
 
 
@@ -25,7 +26,8 @@ class Adapter:
     `standin` makes its model; None = it thinks by itself, so only checks that need no script run. `spec` gives the
     keys of the agent's AgentSpec (model, backend_options, environment, secrets …) for a running stand-in.
     `tool_name` is what the model calls one of the agent's tools. `lacks`: check → why it can't hold here; the checks
-    are named in the tests' `needs` marks.
+    are named in the tests' `needs` marks. `duration`: seconds that a query to the tight agent may take, `at_once`: how
+    many it gets together; a backend that starts a process for a conversation needs more, and can take fewer.
     """
 
     name: str
@@ -33,6 +35,8 @@ class Adapter:
     spec: Callable[[StandIn], Mapping[str, Any]]
     tool_name: Callable[[str], str] = str
     lacks: Mapping[str, str] = field(default_factory=dict)
+    duration: float = 2.0
+    at_once: int = 20
 
     @property
     def installed(self) -> bool:
@@ -54,7 +58,28 @@ def _openai(model: StandIn) -> Mapping[str, Any]:
     }
 
 
+def _claude(model: StandIn) -> Mapping[str, Any]:
+    return {
+        "model": "claude-sonnet-4-5",
+        "backend_options": {"retries": 1},
+        "environment": {"ANTHROPIC_BASE_URL": model.url, "NO_PROXY": "127.0.0.1"},
+        "secrets": {"ANTHROPIC_API_KEY": "sk-contract"},
+    }
+
+
 ADAPTERS = (
     Adapter("offline", None, lambda model: {}),
     Adapter("openai", ChatCompletions, _openai),
+    Adapter(
+        "claude",
+        Messages,
+        _claude,
+        lacks={
+            "error_words": "the CLI says what happened in words of its own",
+            "silence": "the CLI asks a model that says nothing once more",
+            "run_header": "the CLI's headers are the same for all calls of its process",
+        },
+        duration=12.0,
+        at_once=5,
+    ),
 )

@@ -97,7 +97,7 @@ class Said:
 
 
 class World:
-    """A backend at work. `main` has no tight limits; `tight` does one thing at a time, three turns, 2 s."""
+    """A backend at work. `main` has no tight limits; `tight` does one thing at a time, three turns, `duration` s."""
 
     def __init__(self, adapter: Adapter, team: Team, model: StandIn | None) -> None:
         self.adapter = adapter
@@ -194,7 +194,7 @@ def started(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         own = {"backend": adapter.name, "module": "contract_team", "type": "Main", **given}
         team.launch("poet", module="contract_team", type="Poet", callers=(f"{JOB}/main",))
         team.launch("main", calls=("poet",), **own)
-        team.launch("tight", max_concurrent=1, limits=Limits(turns=3, tool_calls=4, duration=2.0), **own)
+        team.launch("tight", max_concurrent=1, limits=Limits(turns=3, tool_calls=4, duration=adapter.duration), **own)
         for agent in ("poet", "main", "tight"):
             ready = httpx.get(f"{team.url(agent)}/readyz", timeout=60)
             assert ready.status_code == 200, team.log(agent)

@@ -39,7 +39,7 @@ def test_a_server_that_refuses_once(world: World, status: int, reason: str) -> N
     assert world.tree(said.trace_id) == ["invoke_agent main", "chat", "chat"]
     first, second = world.chats(said.trace_id)
     assert (first["status"], first.attributes["error.type"]) == (2, reason)
-    assert "not now" in first["message"]
+    assert "not now" in first["message"] or "error_words" in world.adapter.lacks
     assert second["status"] != 2
     assert [span.attributes["teamwright.attempt"] for span in (first, second)] == [1, 2]
     assert ("rate limit" in first["events"]) == (status == 429)
@@ -59,8 +59,9 @@ def test_a_bad_key_is_an_error_and_no_answer(world: World) -> None:
     world.model.always(Reply(status=401, error="that key is not valid"))
     said = failed(world)
     assert said.reason == "bad_key"
-    assert "that key is not valid" in said.words
-    assert len(world.model.requests) == 1
+    if "error_words" not in world.adapter.lacks:
+        assert "that key is not valid" in said.words
+        assert len(world.model.requests) == 1
 
 
 @needs("script")
@@ -77,7 +78,7 @@ def test_a_server_that_goes_silent(world: World) -> None:
     began = time.monotonic()
     said = failed(world, agent="tight")
     assert said.reason == "duration"
-    assert 1.5 < time.monotonic() - began < 10
+    assert 0.75 * world.adapter.duration < time.monotonic() - began < 5 * world.adapter.duration
     assert world.model.wait().gone.wait(5)
     (chat,) = world.chats(said.trace_id)
     assert chat["status"] == 2

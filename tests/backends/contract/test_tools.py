@@ -41,7 +41,7 @@ def test_arguments_that_do_not_fit(world: World) -> None:
     world.script(Reply(calls=[world.call("get_weather", {"town": "Rome"})]), echo("again: "))
     said = world.ask("go")
     assert said.state == "completed"
-    assert "city" in said.text and "21 degrees" not in said.text
+    assert ("city" in said.text or "town" in said.text) and "21 degrees" not in said.text
     (tool,) = world.tools(said.trace_id)
     assert tool["status"] == 2
 
