@@ -14,8 +14,8 @@ if [ "${IN_NAMESPACE:-}" != yes ]; then
     trap 'rm -rf "$place"' EXIT
     for tool in ${*:-phoenix mlflow}; do
         case $tool in phoenix) package=arize-phoenix ;; mlflow) package=mlflow ;; *) echo "no such tool: $tool"; exit 2 ;; esac
-        uv venv -q "$place/$tool"
-        VIRTUAL_ENV="$place/$tool" uv pip install -q "$package"
+        # Not from here: this project's constraints are not theirs.
+        (cd "$place" && uv venv -q "$tool" && VIRTUAL_ENV="$place/$tool" uv pip install -q "$package")
     done
     IN_NAMESPACE=yes PLACE="$place" TOOLS="${*:-phoenix mlflow}" PATH="$PWD/.venv/bin:$PATH" \
         unshare -rn "$0"
@@ -36,7 +36,11 @@ trap finish EXIT
 
 # up URL: waits until somebody answers there
 up() {
-    for _ in $(seq 600); do curl -sf "$1" >/dev/null && return; sleep 0.5; done
+    for _ in $(seq 600); do
+        curl -sf "$1" >/dev/null && return
+        kill -0 "${pids[-1]}" || break
+        sleep 0.5
+    done
     echo "nothing at $1"
     tail -20 server.log
     exit 1

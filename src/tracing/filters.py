@@ -46,6 +46,7 @@ class Filter:
     since_ns: int | None = None
     until_ns: int | None = None
     min_ns: int | None = None
+    max_ns: int | None = None
     text: str | None = None
     operation: str | None = None
     run: str | None = None
@@ -94,6 +95,7 @@ def _shared(which: Filter, *, user: str, text: str, labels: str) -> tuple[list[s
         ("start >= ?", which.since_ns),
         ("start <= ?", which.until_ns),
         ("end - start >= ?", which.min_ns),
+        ("end - start <= ?", which.max_ns),
         (f"instr(lower({text}), ?)", which.text.lower() if which.text is not None else None),
     ]
     clauses = ["1", *(clause for clause, value in found if value is not None)]

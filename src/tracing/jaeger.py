@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from teamwright.tracing.messages import to_json
@@ -13,6 +14,27 @@ ENGINE = "engine"
 def answer(data: list[Any]) -> dict[str, Any]:
     """The envelope of every answer."""
     return {"data": data, "total": len(data), "limit": 0, "offset": 0, "errors": None}
+
+
+def error(code: int, message: str) -> dict[str, Any]:
+    """The envelope of an answer that is none."""
+    return {"data": None, "total": 0, "limit": 0, "offset": 0, "errors": [{"code": code, "msg": message}]}
+
+
+def matches(found: dict[str, Any], service: str | None, operation: str | None, tags: Mapping[str, str]) -> bool:
+    """Whether a trace has a span of that service and name with all of these tags, as Jaeger compares them: as text."""
+    for span in found["spans"]:
+        process = found["processes"][span["processID"]]
+        if (service and process["serviceName"] != service) or (operation and span["operationName"] != operation):
+            continue
+        held = {tag["key"]: _as_text(tag["value"]) for tag in (*process["tags"], *span["tags"])}
+        if all(held.get(key) == value for key, value in tags.items()):
+            return True
+    return False
+
+
+def _as_text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def trace(show: dict[str, Any]) -> dict[str, Any]:

@@ -165,6 +165,19 @@ class SpanReader:
         agent = "" if service == "engine" else service
         return sorted({name for db in self._databases() for (name,) in db.execute(query, (agent,))})
 
+    def calls(self, since_ns: int, until_ns: int) -> list[tuple[str, str, int]]:
+        """Who has called whom how often (agents; the empty name is the engine), in traces begun in that time."""
+        query = (
+            "select p.agent, c.agent, count(*) from trace t join span c on c.trace = t.trace "
+            "join span p on p.trace = c.trace and p.span = c.parent "
+            "where t.start between ? and ? and p.agent <> c.agent group by 1, 2"
+        )
+        counts: dict[tuple[str, str], int] = {}
+        for db in self._databases()[-1:]:  # what lies in spools is on its way: twice would be worse than later
+            for caller, callee, count in db.execute(query, (since_ns, until_ns)):
+                counts[caller, callee] = counts.get((caller, callee), 0) + count
+        return [(caller, callee, count) for (caller, callee), count in sorted(counts.items())]
+
     def _databases(self) -> list[sqlite3.Connection]:
         return [self._memory] if self._disk is None else [self._memory, self._disk]
 
