@@ -18,8 +18,13 @@ Work = Callable[[sqlite3.Connection], T]
 _BATCH = 256
 
 
-def connect(path: Path, *, synchronous: str = "NORMAL", read_only: bool = False) -> sqlite3.Connection:
-    """A connection with our settings; rows answer to column names. `read_only` never makes the file."""
+def connect(
+    path: Path, *, synchronous: str = "NORMAL", read_only: bool = False, page_size: int | None = None
+) -> sqlite3.Connection:
+    """A connection with our settings; rows answer to column names. `read_only` never makes the file.
+
+    `page_size` in bytes is that of a file which is made now; one that is there keeps its own.
+    """
     if read_only:
         db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10, check_same_thread=False)
         try:
@@ -30,6 +35,8 @@ def connect(path: Path, *, synchronous: str = "NORMAL", read_only: bool = False)
             db = sqlite3.connect(f"file:{path}?immutable=1", uri=True, check_same_thread=False)
     else:
         db = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
+        if page_size is not None:
+            db.execute(f"pragma page_size={page_size}")
         db.execute("pragma journal_mode=wal")
         db.execute(f"pragma synchronous={synchronous}")
     db.row_factory = sqlite3.Row
@@ -65,10 +72,16 @@ class Writer:
     """
 
     def __init__(
-        self, path: Path, steps: Sequence[str], *, synchronous: str = "NORMAL", capacity: int = 10_000
+        self,
+        path: Path,
+        steps: Sequence[str],
+        *,
+        synchronous: str = "NORMAL",
+        capacity: int = 10_000,
+        page_size: int | None = None,
     ) -> None:
         self.path = path
-        self._db = connect(path, synchronous=synchronous)
+        self._db = connect(path, synchronous=synchronous, page_size=page_size)
         migrate(self._db, steps, path)
         self._queue: queue.Queue[tuple[Work[Any], Future[Any]] | None] = queue.Queue(capacity)
         self._thread = threading.Thread(target=self._run, name=f"writer:{path.name}", daemon=True)

@@ -25,6 +25,8 @@ from teamwright.tracing.synthetic import closed, open_rows
 log = logging.getLogger(__name__)
 
 _CAPACITY = 32 << 20
+#: Bytes. A span takes one or two KB: in the usual pages of 4096 a good part of each would be left empty.
+_PAGE = 8192
 
 
 class StoreBusy(TeamwrightError):
@@ -64,7 +66,7 @@ class SpanStore:
 
     def __init__(self, path: Path, *, capacity: int = _CAPACITY, now: Callable[[], int] = time.time_ns) -> None:
         self.path = path
-        self._writer = Thread(path, STEPS)
+        self._writer = Thread(path, STEPS, page_size=_PAGE)
         self._origins = Origins()
         self._capacity = capacity
         self._waiting = 0
@@ -274,6 +276,6 @@ class SpanStore:
 
     def _prepare(self, db: sqlite3.Connection) -> None:
         # A checkpoint costs a sync: every 32 MiB, not every 4.
-        db.execute("pragma wal_autocheckpoint=8000")
+        db.execute(f"pragma wal_autocheckpoint={(32 << 20) // _PAGE}")
         for process, reason, at in db.execute("select process, reason, at from gone"):
             self._gone[process] = (reason, at)
