@@ -58,10 +58,9 @@ class SpanReader:
     """
 
     def __init__(self, path: Path, spool_dir: Path | None = None) -> None:
+        self._path = path
         self._disk = _open(path)
-        self._memory = sqlite3.connect(":memory:", isolation_level=None)
-        self._memory.row_factory = sqlite3.Row
-        migrate(self._memory, STEPS, path)
+        self._made: sqlite3.Connection | None = None
         self._overlaid: set[bytes] = set()
         if spool_dir is not None:
             self._overlay(spool_dir)
@@ -73,7 +72,8 @@ class SpanReader:
         self.close()
 
     def close(self) -> None:
-        self._memory.close()
+        if self._made is not None:
+            self._made.close()
         if self._disk is not None:
             self._disk.close()
 
@@ -91,7 +91,7 @@ class SpanReader:
         """
         found: list[sqlite3.Row] = []
         for db in self._databases():
-            if db is self._memory:
+            if db is self._made:
                 found += db.execute(query, (*values, room)).fetchall()
                 continue
             # An overlaid trace stands in both: as much more is read as may be skipped.
@@ -178,8 +178,19 @@ class SpanReader:
                 counts[caller, callee] = counts.get((caller, callee), 0) + count
         return [(caller, callee, count) for (caller, callee), count in sorted(counts.items())]
 
+    @property
+    def _memory(self) -> sqlite3.Connection:
+        """Where what the spools hold is put beside the store: made when there is something to put there."""
+        if self._made is None:
+            self._made = sqlite3.connect(":memory:", isolation_level=None)
+            self._made.row_factory = sqlite3.Row
+            migrate(self._made, STEPS, self._path)
+        return self._made
+
     def _databases(self) -> list[sqlite3.Connection]:
-        return [self._memory] if self._disk is None else [self._memory, self._disk]
+        if self._disk is None:
+            return [self._memory]
+        return [self._disk] if self._made is None else [self._made, self._disk]
 
     def _overlay(self, spool_dir: Path) -> None:
         started: list[bytes] = []

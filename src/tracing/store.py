@@ -171,12 +171,12 @@ class SpanStore:
         found: list[bytes] = self._submit(work, 0).result()
         return found
 
-    def filed(self, trace: bytes, spans: int, synthetic: int) -> Future[None]:
-        """A trace's file is written, with so many spans; if there are others by now it doesn't count."""
+    def filed(self, traces: Sequence[tuple[bytes, int, int]]) -> Future[None]:
+        """Their files are written, with so many spans and synthetic ones each; one that has others by now is due again."""
         query = "update trace set filed = 1 where trace = ? and spans = ? and synthetic = ? and open = 0"
 
         def work(db: sqlite3.Connection) -> tuple[None, dict[bytes, dict[str, Any]]]:
-            db.execute(query, (trace, spans, synthetic))
+            db.executemany(query, traces)
             return None, {}
 
         return self._submit(work, 0)

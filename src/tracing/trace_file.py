@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+from teamwright.errors import UnknownJob
 from teamwright.tracing.reader import SpanReader
 from teamwright.tracing.schema import finished
 from teamwright.tracing.store import SpanStore
@@ -19,6 +20,8 @@ log = logging.getLogger(__name__)
 
 SETTLE = 2.0
 _RETRY = 5.0
+#: Files written in one go: one look into the store, one commit.
+_AT_ONCE = 50
 
 #: Where the file of a trace goes: job, trace id in hex.
 PathFor = Callable[[str, str], Path]
@@ -47,6 +50,7 @@ class TraceFiles:
         self._sleep = sleep
         self._waiting: dict[bytes, asyncio.Task[None]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._ready: list[bytes] = []
         self._turn = asyncio.Lock()
         self._written = asyncio.Condition()
         self.written = 0
@@ -61,10 +65,9 @@ class TraceFiles:
     async def aclose(self) -> None:
         """Write at once what is still due, and stop."""
         self._loop = None
-        due = list(self._waiting)
+        due = [*self._ready, *self._waiting]
         await self._cancel()
-        for trace in due:
-            await self._write(trace)
+        await self._write(due)
 
     async def wait_for(self, count: int) -> None:
         """Until `count` files have been written since the start."""
@@ -96,30 +99,43 @@ class TraceFiles:
         await self._sleep(self._settle)
         # Not to be cancelled by a late span now: that one makes a task of its own.
         self._waiting.pop(trace, None)
+        self._ready.append(trace)
         async with self._turn:
-            while not await self._write(trace):
-                await self._sleep(_RETRY)
+            while part := self._ready[:_AT_ONCE]:
+                if await self._write(part):
+                    del self._ready[: len(part)]
+                else:
+                    await self._sleep(_RETRY)
 
-    async def _write(self, trace: bytes) -> bool:
+    async def _write(self, traces: list[bytes]) -> bool:
         try:
-            await asyncio.to_thread(self._write_file, trace)
+            await asyncio.to_thread(self._write_files, traces)
         except (OSError, sqlite3.Error) as error:
-            log.warning("the file of trace %s could not be written: %s", trace.hex(), error)
+            log.warning("the files of %d traces could not be written: %s", len(traces), error)
             return False
-        self.written += 1
+        except Exception:
+            log.exception("the files of %d traces could not be written", len(traces))
+            return True  # our fault: no reason to hold up the others
+        self.written += len(traces)
         async with self._written:
             self._written.notify_all()
         return True
 
-    def _write_file(self, trace: bytes) -> None:
-        with SpanReader(self._store.path) as reader:
-            found = reader.show(trace.hex())
-            summary = found.summary
-            if not finished(summary):
-                return
-            path = self._path_for(summary["job"] or "unknown", trace.hex())
-            write(path, found.to_otlp())
-            self._store.filed(trace, summary["spans"], summary["synthetic"]).result()
+    def _write_files(self, traces: list[bytes]) -> None:
+        done: list[tuple[bytes, int, int]] = []
+        try:
+            with SpanReader(self._store.path) as reader:
+                for trace in traces:
+                    try:
+                        found = reader.show(trace.hex())
+                    except UnknownJob:
+                        continue  # kept no longer
+                    summary = found.summary
+                    if finished(summary):
+                        write(self._path_for(summary["job"] or "unknown", trace.hex()), found.to_otlp())
+                        done.append((trace, summary["spans"], summary["synthetic"]))
+        finally:
+            self._store.filed(done).result()
 
     async def _cancel(self) -> None:
         tasks = list(self._waiting.values())
