@@ -6,6 +6,7 @@ options of every such backend      retries: 3, timeout: 300 (seconds of silence)
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import json
 import random
 import time
@@ -105,7 +106,9 @@ def _too_late(turn: Turn, pause: float) -> bool:
     return deadline is not None and time.time_ns() + int(pause * 1e9) >= deadline
 
 
-def new_client(base_url: str, timeout: float, *, headers: Mapping[str, str], local: bool) -> httpx.AsyncClient:
+def new_client(
+    base_url: str, timeout: float, *, headers: Mapping[str, str], local: bool, tls: bool
+) -> httpx.AsyncClient:
     """A client for a model server: silence of `timeout` seconds ends a call, each call says for which run it is.
 
     Proxies and certificates come from the usual variables, but nothing on this machine goes through a proxy.
@@ -113,13 +116,30 @@ def new_client(base_url: str, timeout: float, *, headers: Mapping[str, str], loc
     return httpx.AsyncClient(
         base_url=base_url,
         headers=dict(headers),
-        timeout=httpx.Timeout(timeout, connect=_CONNECT, pool=None),
+        timeout=timeout,
         limits=httpx.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=30.0),
         # plain http needs no certificates, which cost 20 ms and 0.7 MB
-        verify=base_url.startswith("https:"),
+        verify=tls,
         trust_env=not local,
-        event_hooks={"request": [stamp]},
+        event_hooks={"request": [stamp, _connect_soon]},
     )
+
+
+async def _connect_soon(request: httpx.Request) -> None:
+    """Connecting has a shorter limit than an answer, and waiting for a free connection none of its own."""
+    limits = request.extensions.get("timeout")
+    if limits:
+        limits["connect"], limits["pool"] = _CONNECT, None
+
+
+def is_local(host: str) -> bool:
+    """Whether a host name or address is this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def broken(error: httpx.HTTPError, who: str, timeout: float) -> ModelError:

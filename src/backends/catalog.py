@@ -84,6 +84,8 @@ _ALL = (
             *_NETWORK,
         ),
         models=("gemini-", "gemini/", "models/gemini-"),
+        options=("base_url", "thoughts", *_CALLS),
+        needs_model=True,
     ),
     BackendInfo(
         "crewai",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -85,12 +85,13 @@ Entry = Said | Asked | Results
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One model call's outcome: an answer, or calls. `usage.model_calls` is counted by the loop."""
+    """One model call's outcome: an answer, or calls; files that the model made. The loop counts `usage.model_calls`."""
 
     text: str = ""
     calls: tuple[ToolCall, ...] = ()
     usage: Usage = field(default_factory=Usage)
     raw: Any = None
+    files: tuple[File, ...] = ()
 
 
 Step = Callable[[Sequence[Entry]], Awaitable[Reply]]
@@ -110,6 +111,7 @@ async def run(turn: Turn, step: Step, *, output_schema: Mapping[str, Any] | None
     for _ in range(turn.limits.turns):
         reply = await step(entries)
         turn.count(reply.usage + Usage(model_calls=1))
+        keep_files(files, [reply])
         if reply.calls:
             entries.append(Asked(reply.calls, reply.text, reply.raw))
             results = await call_tools(turn, tools, reply.calls)
@@ -243,7 +245,7 @@ def named(file: File) -> str:
     return f"(file {file.name}, {file.media_type}, {size})"
 
 
-def keep_files(files: dict[str, File], results: Sequence[ToolResult]) -> None:
+def keep_files(files: dict[str, File], results: Iterable[ToolResult | Reply]) -> None:
     """Add the files of `results` to those that go out with the answer, as far as there is room."""
     for result in results:
         for file in result.files:

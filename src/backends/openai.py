@@ -6,7 +6,6 @@ this machine needs no key.
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ import httpx
 from teamwright.backends import chat_wire as wire
 from teamwright.backends import loop
 from teamwright.backends.api import Answer, BackendConfig, Turn, Usage
-from teamwright.backends.calls import Calling, ModelError, broken, new_client, note, refused
+from teamwright.backends.calls import Calling, ModelError, broken, is_local, new_client, note, refused
 from teamwright.backends.catalog import CATALOG
 from teamwright.backends.loop import Entry, Reply
 from teamwright.backends.options import Options
@@ -59,7 +58,7 @@ class Server:
         if key is None and (url.scheme == "https" or options.text("key_variable")):
             hint = f"export it before `deploy start`; a name of your own also goes under env: [{variable}]"
             raise options.wrong(f"no {variable} is set for {url.host}", hint=hint)
-        return cls(base.rstrip("/"), key, _PROVIDERS.get(url.host, "openai"), _is_local(url.host))
+        return cls(base.rstrip("/"), key, _PROVIDERS.get(url.host, "openai"), is_local(url.host))
 
     @property
     def official(self) -> bool:
@@ -105,6 +104,7 @@ class OpenAIBackend:
             self._calling.timeout,
             headers={**self._server.headers, **_account(self._server), **options.mapping("headers")},
             local=self._server.local,
+            tls=self._server.base_url.startswith("https:"),
         )
 
     async def close(self) -> None:
@@ -230,15 +230,6 @@ def _account(server: Server) -> dict[str, str]:
         return {}
     names = {"OPENAI_ORG_ID": "openai-organization", "OPENAI_PROJECT_ID": "openai-project"}
     return {header: os.environ[name] for name, header in names.items() if os.environ.get(name)}
-
-
-def _is_local(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def create() -> OpenAIBackend:

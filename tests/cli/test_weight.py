@@ -18,6 +18,14 @@ sys.stdout.flush()
 print(json.dumps([code, sorted({name.partition(".")[0] for name in sys.modules} | set(sys.modules))]), file=sys.stderr)
 """
 _HEAVY = {"pydantic", "a2a", "opentelemetry.sdk", "google", "uvicorn", "starlette", "psutil", "asyncio", "httpx"}
+_HEAVY |= {
+    "claude_agent_sdk",
+    "google.genai",
+    "crewai",
+    "mcp",
+    "teamwright.backends.openai",
+    "teamwright.backends.gemini",
+}
 
 
 @pytest.mark.parametrize(

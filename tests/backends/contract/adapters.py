@@ -15,6 +15,7 @@ from typing import Any
 
 from teamwright.backends.catalog import CATALOG
 from tests.standins.chat_completions import ChatCompletions
+from tests.standins.generate_content import GenerateContent
 from tests.standins.messages import Messages
 from tests.standins.server import StandIn
 
@@ -67,9 +68,18 @@ def _claude(model: StandIn) -> Mapping[str, Any]:
     }
 
 
+def _gemini(model: StandIn) -> Mapping[str, Any]:
+    return {
+        "model": "gemini-2.5-flash",
+        "backend_options": {"base_url": model.url, "retries": 1},
+        "secrets": {"GEMINI_API_KEY": "contract-key"},
+    }
+
+
 ADAPTERS = (
     Adapter("offline", None, lambda model: {}),
     Adapter("openai", ChatCompletions, _openai),
+    Adapter("gemini", GenerateContent, _gemini),
     Adapter(
         "claude",
         Messages,
