@@ -172,7 +172,7 @@ class SpanStore:
         return found
 
     def filed(self, traces: Sequence[tuple[bytes, int, int]]) -> Future[None]:
-        """Their files are written, with so many spans and synthetic ones each; one that has others by now is due again."""
+        """Their files are written, with so many spans and synthetic ones; one that has others by now is due again."""
         query = "update trace set filed = 1 where trace = ? and spans = ? and synthetic = ? and open = 0"
 
         def work(db: sqlite3.Connection) -> tuple[None, dict[bytes, dict[str, Any]]]:
