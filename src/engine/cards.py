@@ -15,17 +15,26 @@ from teamwright.engine import rpc
 _OWN = ("signatures", "url", "preferredTransport", "additionalInterfaces", "protocolVersion")
 
 
-def here(card: dict[str, Any], url: str) -> None:
-    """Make it the card of an agent at `url`: both bindings; for clients of A2A 0.3 as far as the agent goes."""
-    old = any(item.get("protocolVersion") == "0.3" for item in card.get("supportedInterfaces") or ())
+def here(card: dict[str, Any], url: str, *, ours: bool = True) -> None:
+    """Make it the card of an agent at `url`: both bindings; for clients of A2A 0.3 as far as the agent goes.
+
+    Not `ours` is a foreign one, which is called over JSON-RPC only.
+    """
+    given = card.get("supportedInterfaces") or ()
+    older = {item.get("protocolBinding") for item in given if item.get("protocolVersion") == "0.3"}
+    old, rest = bool(older) or "preferredTransport" in card, ours and "HTTP+JSON" in older
     for key in _OWN:
         card.pop(key, None)
-    bindings = [("JSONRPC", "1.0"), ("HTTP+JSON", "1.0"), *([("JSONRPC", "0.3")] if old else [])]
+    bindings = [("JSONRPC", "1.0"), ("HTTP+JSON", "1.0")]
+    bindings += [("JSONRPC", "0.3")] if old else []
+    bindings += [("HTTP+JSON", "0.3")] if rest else []
     card["supportedInterfaces"] = [
         {"url": url, "protocolBinding": binding, "protocolVersion": version} for binding, version in bindings
     ]
     if old:
         card |= {"url": url, "preferredTransport": "JSONRPC", "protocolVersion": "0.3"}
+    if rest:
+        card["additionalInterfaces"] = [{"url": url, "transport": name} for name in ("JSONRPC", "HTTP+JSON")]
 
 
 def answer(card: dict[str, Any], headers: Mapping[str, str], changed: float) -> Response:

@@ -171,15 +171,16 @@ class Reading:
         if not isinstance(status, Mapping):
             return
         if isinstance(state := status.get("state"), str):
-            self.state = state.removeprefix(_PREFIX).lower().replace("-", "_")
+            word = state.removeprefix(_PREFIX).lower().replace("-", "_")
+            self.state = "canceled" if word == "cancelled" else word  # as 0.3 over HTTP+JSON spells it
         if isinstance(message := status.get("message"), Mapping):
             self._meta(message)
-            self._said = _text(message.get("parts")) or self._said
+            self._said = _words(message) or self._said
 
     def _message(self, message: Mapping[str, Any]) -> None:
         self._where(message.get("taskId"), message)
         self._meta(message)
-        self._said = _text(message.get("parts"))
+        self._said = _words(message)
         self.state = "completed"
 
     def _artifact(self, artifact: Any, *, append: bool) -> None:
@@ -215,6 +216,11 @@ def _modern(result: Any) -> Mapping[str, Any]:
         return {}
     kind = _KINDS.get(str(result.get("kind")))
     return result if kind is None else {kind: result}
+
+
+def _words(message: Mapping[str, Any]) -> str:
+    """Those of a message; A2A 0.3 over HTTP+JSON calls its parts content."""
+    return _text(message.get("parts") or message.get("content"))
 
 
 def _text(parts: Any) -> str:

@@ -10,6 +10,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any
 
@@ -17,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from teamwright.engine import rest, rpc
+from teamwright.engine import old_rest, rest, rpc
 from teamwright.engine.auth import Gate
 from teamwright.engine.cards import answer, here
 from teamwright.engine.follow import Followers
@@ -79,6 +80,10 @@ class FrontDoor:
                 Route(path + below, partial(self.rest_call, method), methods=[verb])
                 for verb, below, method in rest.PATHS
             ]
+            found += [
+                Route(path + below, partial(self.old_rest_call, method), methods=[verb])
+                for verb, below, method in old_rest.PATHS
+            ]
         return [*found, *(Route(path, self.call, methods=["POST"]) for path in ("/a2a/{job}", "/a2a/{job}/{agent}"))]
 
     async def aclose(self) -> None:
@@ -96,7 +101,8 @@ class FrontDoor:
             card = json.loads(await self._upstream.card(agent))
         except PeerError as error:
             raise EngineError(error.message, status=503, hint=f"deploy ps {job.name}") from None
-        here(card, f"{self._url}{request.url.path.removesuffix(_CARD)}")
+        ours = self._upstream.foreign.plan(agent) is None
+        here(card, f"{self._url}{request.url.path.removesuffix(_CARD)}", ours=ours)
         return answer(card, request.headers, (agent.state.ready_ns or job.created_ns) / 1e9)
 
     # --- calls ------------------------------------------------------------------------------------
@@ -122,6 +128,18 @@ class FrontDoor:
             status, body = rest.error_body(error.to_dict()["error"])
             return JSONResponse(body, status, media_type=rest.MEDIA_TYPE)
 
+    async def old_rest_call(self, method: str, request: Request) -> Response:
+        """The same over HTTP+JSON of A2A 0.3."""
+        claims = self._gate.front_door(request, request.path_params["job"])
+        self._find(request)
+        try:
+            check_type(request)
+            call = old_rest.parse(method, request, await body_of(request))
+            return await self._call(call, request, claims, RestRelay(old_rest.MEDIA_TYPE))
+        except rpc.RpcError as error:
+            status, body = rest.error_body(error.to_dict()["error"])
+            return JSONResponse(body, status)
+
     async def _call(self, call: rpc.Call, request: Request, claims: Claims, relay: Relay) -> Response:
         job, agent = self._find(request)
         rpc.check_version(call, request.headers.get(_VERSION) or request.query_params.get("A2A-Version"))
@@ -132,8 +150,10 @@ class FrontDoor:
         headers = {name: request.headers[name] for name in _PASSED_HEADERS if name in request.headers}
         headers |= {_VERSION: "0.3" if call.method in rpc.OLD else "1.0", _RELAYED: "1"}
         if call.method in rpc.EXTENDED_CARD:
-            url = f"{self._url}{request.url.path.removesuffix('/extendedAgentCard')}"
-            return await self._respond(self._pass(agent, call, headers, claims, lambda card: here(card, url)), relay)
+            url = self._url + request.url.path.removesuffix("/extendedAgentCard").removesuffix("/v1/card")
+            ours = self._upstream.foreign.plan(agent) is None
+            work = self._pass(agent, call, headers, claims, lambda card: here(card, url, ours=ours))
+            return await self._respond(work, relay)
         if call.method not in rpc.QUERIES:
             return await self._respond(self._pass(agent, call, headers, claims), relay)
         check_message(call)
@@ -181,9 +201,8 @@ class FrontDoor:
         """A call that is no query: bytes through, but for what `change` does to its result."""
 
         async def work(relay: Relay) -> None:
-            body = rpc.encode({"jsonrpc": "2.0", "id": call.id, "method": call.method, "params": call.params})
             try:
-                async with self._upstream.post(agent, body, headers, caller=claims.sub) as response:
+                async with self._post(agent, call, call.params, headers, claims) as response:
                     media = response.headers.get("content-type", _JSON)
                     if not media.startswith(_SSE):
                         body = await response.read()
@@ -204,10 +223,9 @@ class FrontDoor:
         query = admitted.query
 
         async def work(relay: Relay) -> None:
-            body = rpc.encode({"jsonrpc": "2.0", "id": call.id, "method": call.method, "params": admitted.params})
             try:
                 await self._state.open_task(query.row)
-                async with self._upstream.post(agent, body, admitted.headers, caller=claims.sub) as response:
+                async with self._post(agent, call, admitted.params, admitted.headers, claims) as response:
                     media = response.headers.get("content-type", _JSON)
                     if response.status != 200:
                         raise _refusal(agent, response.status, await response.read())
@@ -237,6 +255,15 @@ class FrontDoor:
                 _finish(relay, call)
 
         return work
+
+    def _post(
+        self, agent: AgentRecord, call: rpc.Call, params: Mapping[str, Any], headers: Mapping[str, str], claims: Claims
+    ) -> AbstractAsyncContextManager[Any]:
+        """The agent's response, the body not yet read."""
+        if isinstance(call, old_rest.OldCall):
+            return old_rest.post(self._upstream, agent, call, params, headers, caller=claims.sub)
+        body = rpc.encode({"jsonrpc": "2.0", "id": call.id, "method": call.method, "params": params})
+        return self._upstream.post(agent, body, headers, caller=claims.sub)
 
     async def _stream(self, response: Any, relay: Relay, admitted: Admitted) -> None:
         query = admitted.query

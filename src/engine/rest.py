@@ -69,6 +69,11 @@ def parse(method: str, request: Request, body: bytes) -> rpc.Call:
     return rpc.Call(1, method, params)
 
 
+def code_of(status: int, reason: str | None) -> int:
+    """The JSON-RPC code of an HTTP error."""
+    return next((code for code, known in _ERRORS.items() if known[::2] == (status, reason)), rpc.INTERNAL)
+
+
 def error_body(error: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
     """HTTP status and body for a JSON-RPC error."""
     status, name, _ = _ERRORS.get(error.get("code", 0), _INTERNAL)
@@ -88,8 +93,9 @@ def details(error: Mapping[str, Any]) -> list[Any]:
 class RestRelay(Relay):
     """Turns the JSON-RPC replies that pass it into HTTP+JSON."""
 
-    def __init__(self) -> None:
+    def __init__(self, media_type: str = MEDIA_TYPE) -> None:
         super().__init__()
+        self._media_type = media_type
         self._splitter = Splitter()
 
     def begin(self, head: Head) -> None:
@@ -103,7 +109,7 @@ class RestRelay(Relay):
             super().begin(head)
             return
         status, body = error_body(error) if isinstance(error, Mapping) else (head.status, result or {})
-        super().begin(Head(MEDIA_TYPE, rpc.encode(body), status, head.headers))
+        super().begin(Head(self._media_type, rpc.encode(body), status, head.headers))
 
     async def send(self, chunk: bytes) -> None:
         for frame in self._splitter.feed(chunk):

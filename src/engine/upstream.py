@@ -32,9 +32,16 @@ class Upstream:
 
     @asynccontextmanager
     async def post(
-        self, agent: AgentRecord, body: bytes, headers: Mapping[str, str], *, caller: str | None = None
+        self,
+        agent: AgentRecord,
+        body: bytes,
+        headers: Mapping[str, str],
+        *,
+        caller: str | None = None,
+        verb: str = "POST",
+        target: str = "/",
     ) -> AsyncIterator[Response | ForeignResponse]:
-        """The agent's response to a JSON-RPC call, its body not yet read.
+        """The agent's response to a call, JSON-RPC if not said otherwise, its body not yet read.
 
         With a `caller` it is made through the front door, else by the engine itself. Raises PeerError.
         """
@@ -45,12 +52,12 @@ class Upstream:
             return
         address = _address(agent)
         try:
-            response = await self._pool.request("POST", address, "/", self._headers(agent, headers, caller), body)
+            response = await self._pool.request(verb, address, target, self._headers(agent, headers, caller), body)
             if response.status == 401 and caller is not None:
                 # Refused before anything was done: perhaps a halt has come and gone since the token was made.
                 response.close()
                 self._mint.forget(caller, agent.job, agent.agent)
-                response = await self._pool.request("POST", address, "/", self._headers(agent, headers, caller), body)
+                response = await self._pool.request(verb, address, target, self._headers(agent, headers, caller), body)
             async with response:
                 yield response
         except LoopbackError as error:

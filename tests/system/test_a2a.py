@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from a2a.client import ClientConfig, create_client
+from a2a.client import A2ACardResolver, ClientConfig, create_client
+from a2a.compat.v0_3.jsonrpc_transport import CompatJsonRpcTransport
+from a2a.compat.v0_3.rest_transport import CompatRestTransport
 from a2a.helpers import new_text_message
 from a2a.types import (
     CancelTaskRequest,
@@ -27,7 +29,8 @@ from a2a.types import (
     TaskPushNotificationConfig,
     TaskState,
 )
-from a2a.utils.errors import InvalidParamsError, TaskNotFoundError, UnsupportedOperationError
+from a2a.utils.errors import InvalidParamsError, MethodNotFoundError, TaskNotFoundError, UnsupportedOperationError
+from google.protobuf.json_format import MessageToDict
 
 from teamwright.home import Home
 from teamwright.tracing.propagation import USAGE_EXT
@@ -187,6 +190,63 @@ async def test_every_method(desk: Desk, binding: str) -> None:
             await anext(streams.subscribe(SubscribeToTaskRequest(id=task.id)))
         with pytest.raises(InvalidParamsError):
             await send(client, "   ")
+
+
+def older(text: str, **more: str) -> SendMessageRequest:
+    """A message that waits: without any configuration the SDK's older HTTP+JSON returns at once."""
+    request = words(text, **more)
+    request.configuration.accepted_output_modes.append("text/plain")
+    return request
+
+
+async def test_clients_of_the_older_version(desk: Desk) -> None:
+    """The SDK's own clients of A2A 0.3, over both bindings."""
+    async with httpx.AsyncClient(headers=desk.headers, timeout=20, trust_env=False) as http:
+        card = await A2ACardResolver(http, desk.url).get_agent_card()
+        found = [item for item in card.supported_interfaces if item.protocol_version == "0.3"]
+        assert [(item.protocol_binding, item.url) for item in found] == [(name, desk.url) for name in BINDINGS]
+        for transport in (CompatJsonRpcTransport(http, card, desk.url), CompatRestTransport(http, card, desk.url)):
+            task = (await transport.send_message(older("hello"))).task
+            assert (task.status.state, artifact(task)) == (TaskState.TASK_STATE_COMPLETED, "echo hello")
+            trace = desk.trace(MessageToDict(task.metadata)[USAGE_EXT]["trace_id"])
+            root = next(span for span in trace["spans"] if span["parent_id"] is None)
+            assert (root["name"], root["status"]) == ("invoke_workflow desk", "ok")
+            assert "hello" in root["attributes"]["gen_ai.input.messages"]
+            assert "echo hello" in root["attributes"]["gen_ai.output.messages"]
+            (server,) = (span for span in trace["spans"] if span["kind"] == "SERVER")
+            assert (server["parent_id"], server["attributes"]["teamwright.a2a.method"]) == (
+                root["span_id"], "message/send",
+            )  # fmt: skip
+            assert artifact(await transport.get_task(GetTaskRequest(id=task.id))) == "echo hello"
+
+            pieces = [event async for event in transport.send_message_streaming(older("stream a b"))]
+            kinds = [event.WhichOneof("payload") for event in pieces]
+            assert kinds == ["task", "artifact_update", "artifact_update", "status_update"]
+            assert USAGE_EXT in pieces[-1].status_update.metadata
+
+            asked = (await transport.send_message(older("ask"))).task
+            assert asked.status.state == TaskState.TASK_STATE_INPUT_REQUIRED
+            said = (await transport.send_message(older("yes", task_id=asked.id, context_id=asked.context_id))).task
+            assert artifact(said) == "you said yes"
+
+            stream = transport.send_message_streaming(older(f"wait {desk.folder / 'never'}"))
+            running = (await anext(stream)).task.id
+            again = transport.subscribe(SubscribeToTaskRequest(id=running))
+            assert (await anext(again)).task.id == running
+            cancelled = await transport.cancel_task(CancelTaskRequest(id=running))
+            assert cancelled.status.state == TaskState.TASK_STATE_CANCELED
+            for rest in (stream, again):
+                last = [event async for event in rest][-1]
+                assert last.status_update.status.state == TaskState.TASK_STATE_CANCELED
+            assert (await transport.send_message(older("fail"))).task.status.state == TaskState.TASK_STATE_FAILED
+            with pytest.raises((TaskNotFoundError, MethodNotFoundError)):  # what the SDK makes of a 404
+                await transport.get_task(GetTaskRequest(id="nobody"))
+            extended = await transport.get_extended_agent_card(GetExtendedAgentCardRequest())
+            assert "ask-strict" in [skill.id for skill in extended.skills]
+            address = TaskPushNotificationConfig(task_id=asked.id, id="one", url="http://127.0.0.1:9/hook")
+            asked = (await transport.send_message(older("ask"))).task
+            address.task_id = asked.id
+            assert (await transport.create_task_push_notification_config(address)).url == address.url
 
 
 @pytest.mark.parametrize("binding", BINDINGS)
