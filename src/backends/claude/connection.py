@@ -293,7 +293,7 @@ def result(text: str, *, failed: bool = False) -> dict[str, Any]:
 def plain(content: Any) -> str:
     """The text in a tool's result as the CLI gives it: text, MCP content, or a structure of a built-in tool."""
     if isinstance(content, str):
-        return content
+        return content.removeprefix("<tool_use_error>").removesuffix("</tool_use_error>")
     if isinstance(content, list) and all(isinstance(part, dict) and part.get("type") == "text" for part in content):
         return "\n".join(str(part.get("text", "")) for part in content)
     return json.dumps(content, ensure_ascii=False, default=str)

@@ -29,6 +29,8 @@ from teamwright.tracing import messages as genai
 from teamwright.tracing.spans import ActiveSpan, ToolSpan
 
 _DENIED = "denied"
+#: The CLI's words for a tool of its own that the job does not allow, and for a place that a rule forbids.
+_ABSENT, _FORBIDDEN = "No such tool available", "denied by your permission settings"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,7 @@ class ToolCalls:
         self._passed: dict[str, _Asked] = {}
         self._spans: dict[str, ToolSpan] = {}
         self._own: set[str] = set()
+        self._ended: dict[str, int] = {}
         #: By call: set when its result may go out, after those of the calls before it in the same reply.
         self._out: dict[str, asyncio.Event] = {}
         self._after: dict[str, asyncio.Event] = {}
@@ -122,9 +125,10 @@ class ToolCalls:
         task.add_done_callback(self._tasks.discard)
 
     def done(self, call_id: str, text: str, at_ns: int) -> None:
-        """PostToolUse."""
+        """PostToolUse: `text` is the tool's own structure; what the model gets to see of it comes with the results."""
         if (span := self._spans.get(call_id)) is not None:
-            span.result(text).end(at_ns)
+            span.result(text)
+            self._ended[call_id] = at_ns
 
     def failed(self, call_id: str, text: str, at_ns: int) -> None:
         """PostToolUseFailure, or a result that is an error."""
@@ -141,11 +145,14 @@ class ToolCalls:
             return
         asked = self._seen.get(call_id) or _Asked("unknown", {}, at_ns)
         span = self._begin(call_id, asked)
-        if asked.name in BUILTIN_TOOLS:
-            span.denied("not allowed by the job", rule="backend_options.builtin_tools")
-            span.fail(text, reason=_DENIED).result(text).end(at_ns)
+        if asked.name not in BUILTIN_TOOLS:
+            span.fail(text, reason="unknown_tool")
+        elif _ABSENT in text or _FORBIDDEN in text:
+            rule = "builtin_tools" if _ABSENT in text else "deny"
+            span.denied("not allowed by the job", rule=f"backend_options.{rule}").fail(text, reason=_DENIED)
         else:
-            span.fail(text, reason="unknown_tool").result(text).end(at_ns)
+            span.fail(text, reason="tool_failed")
+        span.result(text).end(at_ns)
 
     def denied(self, call_id: str, message: str, rule: str | None) -> None:
         """The CLI's permission rules say no; the result that the model is shown will follow."""
@@ -170,7 +177,7 @@ class ToolCalls:
                 text = plain(block.content)
                 span = self._spans.get(block.tool_use_id)
                 if span is not None and span.recording:
-                    span.result(text).end(at_ns)
+                    span.result(text).end(self._ended.get(block.tool_use_id, at_ns))
                 elif span is None and block.is_error:
                     self.failed(block.tool_use_id, text, at_ns)
                 found.append(genai.message("tool", genai.tool_result(text, block.tool_use_id)))
@@ -186,8 +193,10 @@ class ToolCalls:
         for item in self._called:
             if not item.reply.done():
                 item.reply.set_result(result("the message has ended", failed=True))
-        for span in self._spans.values():
-            if span.recording:
+        for call_id, span in self._spans.items():
+            if call_id in self._ended:
+                span.end(self._ended[call_id])
+            elif span.recording:
                 span.fail(error if error is not None else "the message ended before the tool did")
                 span.end(at_ns)
 
