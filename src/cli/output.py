@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from teamwright.home import Home
+
 _COLOURS = {
     "running": "green",
     "healthy": "green",
@@ -31,6 +33,14 @@ _COLOURS = {
     "lost": "red",
     "stopped": "dim",
 }
+
+
+def say_shedding(home: Home) -> None:
+    """A line, if traces are being dropped or have been."""
+    from teamwright.tracing.shedding import shedding
+
+    if (text := shedding(home.spans_db, home.spool_dir).text) is not None:
+        click.secho(text, fg="yellow")
 
 
 def console(*, stderr: bool = False, width: int = 200) -> Console:

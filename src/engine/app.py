@@ -46,6 +46,7 @@ from teamwright.safety.epochs import EpochFile
 from teamwright.safety.tokens import Claims, Issuer, Verifier
 from teamwright.tracing.endpoints import Endpoint
 from teamwright.tracing.retention import Retention
+from teamwright.tracing.shedding import shedding
 from teamwright.tracing.spool import SpoolName
 
 log = logging.getLogger("teamwright.engine")
@@ -184,6 +185,7 @@ class Engine:
                 "zygote": self.link.zygote_pid,
                 **({"collector": self._collector} if self.order.collector_url else {}),
             },
+            "traces": shedding(self.order.home.spans_db, self.order.home.spool_dir).to_dict(),
             "jobs": [
                 {"job": view["job"], "status": view["status"]} for view in map(self.jobs.view, self.state.active())
             ],

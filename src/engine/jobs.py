@@ -195,7 +195,7 @@ class Jobs:
         job.phase = "stopping"
         for agent in job.agents.values():
             agent.wanted = False
-        await self.state.save_job(job)
+        await self.state.note_job(job)
         try:
             async with asyncio.timeout(STOP_DEADLINE):
                 await self.line.stop(job.ids())
@@ -213,7 +213,7 @@ class Jobs:
             if agent.state.status not in ("failed", "stopped"):
                 agent.state = replace(agent.state, status="stopped", pid=None)
         self._secrets.remove(job.name)
-        await self.state.save_job(job)
+        await self.state.note_job(job)
         self._tell(job, f"job.{job.phase}")
         self._changed()
 
@@ -221,7 +221,7 @@ class Jobs:
         _require_running(job)
         for agent in agents:
             agent.wanted = False
-        await self.state.save_job(job)
+        await self.state.note_job(job)
         ids = [agent.id for agent in agents]
         async with asyncio.timeout(STOP_DEADLINE):
             await self.line.stop(ids)
@@ -272,7 +272,7 @@ class Jobs:
         except BaseException:
             for agent in agents:
                 agent.wanted = False
-            await finish(self.state.save_job(job))
+            await finish(self.state.note_job(job))
             raise
         finally:
             self._leave(job.name)
@@ -323,7 +323,7 @@ class Jobs:
     async def relaunch(self, job: JobRecord, agents: Sequence[AgentRecord]) -> None:
         """Start agents again that a host has taken with it."""
         orders = await self._orders(job, self._secrets.get(job.name), only=agents)
-        await self.state.save_job(job)
+        await self.state.note_job(job)
         await self.line.launch([orders[agent.agent] for agent in agents])
 
     async def _orders(

@@ -19,6 +19,7 @@ from teamwright.tracing.endpoints import Endpoint, endpoints
 from teamwright.tracing.forward import Forwarding
 from teamwright.tracing.metrics import Gauge, Metrics
 from teamwright.tracing.retention import Retention
+from teamwright.tracing.shedding import Shedding, shedding
 from teamwright.tracing.spool import SpoolName
 from teamwright.tracing.store import SpanStore
 from teamwright.tracing.trace_file import TraceFiles
@@ -29,6 +30,8 @@ log = logging.getLogger("teamwright.spans")
 _LAST_SPANS = 2.0
 #: Seconds between two looks for traces to delete; the first comes after one of them too.
 _RETENTION_PAUSE = 600.0
+#: Seconds between two looks at the room on the disk.
+_ROOM_PAUSE = 0.5
 NO_LIMIT = Retention()
 
 
@@ -86,19 +89,22 @@ class LocalKeeper:
         self._metrics = Metrics()
         self.store.listen_to_spans(self._metrics.take)
         self._files = TraceFiles(self.store, home.trace_file)
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         """Begin to write trace files, send on and expire."""
         self._files.start()
         self.forwarding.start()
-        self._task = asyncio.create_task(self._expire(), name="retention")
+        self._tasks = [
+            asyncio.create_task(self._expire(), name="retention"),
+            asyncio.create_task(self._watch_room(), name="room"),
+        ]
 
     async def aclose(self) -> None:
         """Write what is due, and close the store."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._files.aclose()
         await self.forwarding.aclose(_LAST_SPANS)
         self.store.close()
@@ -120,7 +126,7 @@ class LocalKeeper:
         return await asyncio.to_thread(self.store.open_processes)
 
     async def metrics(self) -> str:
-        return self._metrics.text(self._gauges())
+        return self._metrics.text(self._gauges(await asyncio.to_thread(self._shedding)))
 
     async def forward(self, endpoints: list[dict[str, Any]]) -> list[dict[str, Any]]:
         wanted = [Endpoint.from_dict(one) for one in endpoints]
@@ -132,7 +138,10 @@ class LocalKeeper:
             await self.forwarding.add(endpoint)
         return [line.view() for line in self.forwarding.lines]
 
-    def _gauges(self) -> Iterable[Gauge]:
+    def _gauges(self, found: Shedding) -> Iterable[Gauge]:
+        yield "teamwright_shedding", "1 while spans are dropped for want of room.", {}, found.shedding
+        yield "teamwright_dropped_spans", "Dropped for want of room since the home was made.", {}, found.dropped_spans
+        yield "teamwright_disk_free_bytes", "Free on the disk of the home.", {}, found.free
         yield "teamwright_spans_waiting_bytes", "Taken in and not yet committed.", {}, self.store.waiting
         for line in self.forwarding.lines:
             waiting = line.spool.size - line.spool.acked
@@ -140,6 +149,21 @@ class LocalKeeper:
         for line in self.forwarding.lines:
             dropped = line.dropped + self.forwarding.dropped
             yield "teamwright_forward_dropped_spans", "Never sent on.", {"endpoint": line.endpoint.key}, dropped
+
+    def _shedding(self) -> Shedding:
+        return shedding(self.store.path, self._home.spool_dir)
+
+    async def _watch_room(self) -> None:
+        scarce = False
+        while True:
+            if self.store.room.scarce() != scarce:
+                scarce = not scarce
+                if scarce:
+                    log.warning("traces are dropped from now on: %s", self.store.room)
+                else:
+                    found = await asyncio.to_thread(self._shedding)
+                    log.warning("there is room for traces again; %d spans were dropped in all", found.dropped_spans)
+            await asyncio.sleep(_ROOM_PAUSE)
 
     async def _expire(self) -> None:
         while True:

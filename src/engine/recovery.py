@@ -28,7 +28,7 @@ async def adopt(state: EngineState, guard: Incarnation) -> list[JobRecord]:
         for job in list(state.jobs.values()):
             if mark_lost(job):
                 lost.append(job)
-                await state.save_job(job)
+                await state.note_job(job)
         state.set_guard(guard)
     return lost
 

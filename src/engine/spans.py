@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import sqlite3
 from collections.abc import Callable, Collection, Iterable
 
 import httpx
@@ -119,7 +120,7 @@ class Spans:
         await self._shipper.flush()
         try:
             return await self.keeper.drain(self._name)
-        except (TeamwrightError, OSError) as error:
+        except (TeamwrightError, OSError, sqlite3.Error) as error:
             log.warning("the spools could not be taken in: %s", error)
             return 0
 
@@ -165,7 +166,7 @@ class Spans:
                 try:
                     await self.keeper.bury(name, reason)
                     break
-                except (TeamwrightError, OSError) as error:
+                except (TeamwrightError, OSError, sqlite3.Error) as error:
                     log.warning("the spool of %s could not be taken in yet: %s", name.text, error)
                 except Exception:
                     log.exception("the spool of %s could not be taken in", name.text)

@@ -11,6 +11,7 @@ import sqlite3
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -21,6 +22,7 @@ from teamwright.engine.liveness import EngineFile, Incarnation
 from teamwright.engine.records import ACTIVE, AgentRecord, JobRecord, RevisionRow, RunRow, TaskRow, TokenRow
 from teamwright.engine.schema import STEPS
 from teamwright.engine.views import job_view
+from teamwright.errors import EngineError
 from teamwright.home import Home
 from teamwright.tracing.filters import Filter
 from teamwright.tracing.propagation import ParentContext
@@ -92,16 +94,22 @@ class EngineState:
         row, plan, agents = replace(job), known[1], [replace(agent) for agent in job.agents.values()]
         await self._now(lambda db: rows.write_job(db, row, plan, agents))
 
+    async def note_job(self, job: JobRecord) -> None:
+        """The same for what has to be done even when the disk doesn't take it: a job is being stopped."""
+        with suppress(EngineError):
+            await self.save_job(job)
+
     def save_agent(self, agent: AgentRecord) -> None:
         """Keep the agent's state; on disk soon, in order."""
         row = replace(agent)
         self._later(lambda db: rows.write_agent(db, row))
 
     async def open_task(self, task: TaskRow) -> None:
-        """A query begins; on disk when this returns."""
+        """A query begins; on disk when this returns, if the disk takes it: it is to be answered all the same."""
         self.tasks[task.span_id] = task
         self._remember(task)
-        await self._now(lambda db: rows.write_task(db, task))
+        with suppress(EngineError):
+            await self._now(lambda db: rows.write_task(db, task))
 
     def update_task(self, task: TaskRow) -> None:
         """The agent has told the query's task id."""
@@ -147,7 +155,12 @@ class EngineState:
         self._later(lambda db: db.execute("insert or replace into meta values (?, ?)", (key, value)))
 
     async def _now(self, work: Work[Any]) -> None:
-        await asyncio.wrap_future(self._writer.submit(work))
+        try:
+            await asyncio.wrap_future(self._writer.submit(work))
+        except sqlite3.Error as error:
+            self._problem(error)
+            hint = "free some space" if "full" in str(error) else "see engine.log in the home"
+            raise EngineError(f"{self._writer.path} can't be written: {error}", status=507, hint=hint) from error
 
     def _later(self, work: Work[Any]) -> None:
         self._writer.submit(work).add_done_callback(self._check)

@@ -15,8 +15,8 @@ Clause = tuple[str, list[Any]]
 
 #: A trace's status, from how its root was stored and how it ended.
 _TRACE_STATUS: Mapping[TraceStatus, str] = {
-    "running": "(root_state is null or root_state = 0)",
-    "lost": "root_state = 1",
+    "running": "(root_state = 0 or (root_state is null and dropped = 0))",
+    "lost": "(root_state = 1 or (root_state is null and dropped > 0))",
     "error": "root_state = 2 and root_status = 2",
     "ok": "root_state = 2 and root_status <> 2",
 }

@@ -16,7 +16,10 @@ from teamwright.tracing.encoding import Encodable, Encoder, encoded_span_id
 from teamwright.tracing.runs import current_run
 from teamwright.tracing.spool import Kind, Sink
 
-_NOTES_LIMIT = 1000
+#: Traces whose losses are remembered until they can be told; beyond that the oldest are forgotten.
+_NOTES_LIMIT = 10_000
+#: Spans, whose start is stored, that are kept in memory when they end while there is no room.
+_LATE_LIMIT = 256
 #: What a span has from the one above it.
 _OF_RUN = (v.RUN_ID, v.CONVERSATION)
 
@@ -30,6 +33,9 @@ class CallableSink:
     def append(self, payload: bytes, kind: Kind = "ended") -> None:
         if kind == "ended":
             self._function(payload)
+
+    def lose(self) -> None:
+        """Nobody asks how many."""
 
 
 class SpoolProcessor(SpanProcessor):
@@ -46,6 +52,8 @@ class SpoolProcessor(SpanProcessor):
         self._failed = failed
         self._open: dict[int, Encodable] = {}
         self._announced: set[int] = set()
+        self._told: set[int] = set()
+        self._late: dict[int, Encodable] = {}
         self._lost: dict[int, int] = {}
         self.on_activity: Callable[[], None] | None = None
         self.ended = 0
@@ -58,8 +66,12 @@ class SpoolProcessor(SpanProcessor):
 
     @property
     def unannounced(self) -> bool:
-        """Whether a span runs that nobody has heard of."""
-        return len(self._open) > len(self._announced)
+        """Whether a span runs that nobody has heard of, or was lost and nobody could be told."""
+        return len(self._open) > len(self._announced) or self._untold
+
+    @property
+    def _untold(self) -> bool:
+        return bool(self._lost or self._late)
 
     def is_open_record(self, payload: bytes) -> bool:
         """Whether the span of a started record still runs."""
@@ -85,12 +97,15 @@ class SpoolProcessor(SpanProcessor):
         try:
             if span.parent is not None and (parent := self._open.get(span.parent.span_id)) is not None:
                 self._announce(parent)
-            if self._lost:
+            if self._untold:
                 self.write_notes()
             self._sink.append(self._encoder.encode(span))
             self.ended += 1
         except SpoolFull as error:
-            self._count_lost(context.trace_id)
+            if span_id in self._told:
+                self._keep(span)  # or it would seem to run for ever
+            else:
+                self._count_lost(context.trace_id)
             self._failed("spool", error)
         except Exception as error:
             self._count_lost(context.trace_id)
@@ -99,6 +114,7 @@ class SpoolProcessor(SpanProcessor):
             # Only now: while a span is written, the exporter must still see it as open or find it ended.
             self._open.pop(span_id, None)
             self._announced.discard(span_id)
+            self._told.discard(span_id)
             if self.on_activity is not None:
                 self.on_activity()
 
@@ -131,6 +147,7 @@ class SpoolProcessor(SpanProcessor):
                 found = self._open.get(found.parent.span_id) if found.parent is not None else None
             for item in reversed(chain):
                 self._sink.append(self._encoder.encode(item, started=True), "started")
+                self._told.add(item.context.span_id)
         except SpoolFull:
             pass  # only the preview is lost; the span itself is still to come
         except Exception as error:
@@ -145,6 +162,10 @@ class SpoolProcessor(SpanProcessor):
     def write_notes(self) -> None:
         """Tell, if there is room again, which traces have lost spans: they must not look complete."""
         with suppress(SpoolFull):
+            for span_id in list(self._late):
+                self._sink.append(self._encoder.encode(self._late[span_id]))
+                self._late.pop(span_id, None)
+                self.ended += 1
             for trace_id in list(self._lost):
                 self._sink.append(self._encoder.note(trace_id, self._lost[trace_id]), "dropped")
                 self._lost.pop(trace_id, None)
@@ -155,7 +176,14 @@ class SpoolProcessor(SpanProcessor):
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         return True
 
+    def _keep(self, span: Encodable) -> None:
+        self._late[span.context.span_id] = span
+        if len(self._late) > _LATE_LIMIT:
+            self._count_lost(self._late.pop(next(iter(self._late))).context.trace_id)
+
     def _count_lost(self, trace_id: int) -> None:
         self.dropped += 1
-        if trace_id in self._lost or len(self._lost) < _NOTES_LIMIT:
-            self._lost[trace_id] = self._lost.get(trace_id, 0) + 1
+        self._sink.lose()
+        self._lost[trace_id] = self._lost.pop(trace_id, 0) + 1
+        if len(self._lost) > _NOTES_LIMIT:
+            self._lost.pop(next(iter(self._lost)), None)

@@ -242,6 +242,8 @@ class SpanReader:
 
 def status(summary: Mapping[str, Any]) -> TraceStatus:
     """running, ok, error or lost, from a trace's summary."""
+    if summary["root_state"] is None and summary["dropped"]:
+        return "lost"
     if summary["root_state"] in (None, STARTED):
         return "running"
     if summary["root_state"] != REAL:

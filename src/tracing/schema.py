@@ -5,12 +5,14 @@ trace   a summary of each trace, kept up to date with every batch, so that lists
 origin  resources and scopes, each once
 note    spans that a full disk cost, as their processes reported them
 gone    processes that ended without closing their spans
+lost    how many spans a process that has ended had to drop
 """
 
 from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -55,6 +57,7 @@ STEPS = (
         where run <> '' and op in ('invoke_agent', 'invoke_workflow') and kind <> 3;
     """
     + VIEWS,
+    "create table lost(process text primary key, spans int not null) without rowid;",
 )
 
 SPAN_COLUMNS = (
@@ -123,6 +126,7 @@ def store(
             continue
         changed[key] = (row, before)
     fresh = [note for note in notes if _note(db, note)]
+    now = time.time_ns()  # of a trace of which nothing else is known yet
     if not changed and not fresh:
         return {}
     if took is not None:
@@ -142,7 +146,7 @@ def store(
     for row, before in changed.values():
         _add(_summary(summaries, row.trace, row.start), row, before)
     for trace, _, count in fresh:
-        _summary(summaries, trace, 0)["dropped"] += count
+        _summary(summaries, trace, now)["dropped"] += count
     _write(db, summaries)
     return summaries
 

@@ -2,7 +2,8 @@
 
 A record is `TW`, kind, length, CRC-32, then the payload: an OTLP ExportTraceServiceRequest with one span, so
 that any run of payloads put together is one valid request. What `kill -9` cuts off is recognised and skipped.
-Beside the file lies `….ack`: how far it has been stored, and how many spans a full disk has cost.
+Beside the file lies `….ack`: how far it has been stored, and how many spans a full disk has cost. Full it is when
+only the reserve is left (`room.py`), and a spool that nobody takes in doesn't grow beyond its limit either.
 No fsync: the page cache survives the death of a process, and that is what spools are for.
 """
 
@@ -20,10 +21,13 @@ from typing import Literal, Protocol
 from urllib.parse import quote, unquote
 
 from teamwright.errors import SpoolFull
+from teamwright.tracing.room import Room
 
 Kind = Literal["ended", "started", "dropped"]
 
 SUFFIX = ".spool"
+#: Bytes that one process's spool may take on the disk while nobody takes it in.
+LIMIT = 256 << 20
 _HEAD = struct.Struct("<2sBII")
 _MAGIC = b"TW"
 _KINDS: tuple[Kind, ...] = ("ended", "started", "dropped")
@@ -36,6 +40,9 @@ class Sink(Protocol):
     """Where the tracer puts encoded spans. Raises SpoolFull when there is no room."""
 
     def append(self, payload: bytes, kind: Kind = "ended") -> None: ...
+
+    def lose(self) -> None:
+        """A span was dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +94,10 @@ class Spool:
     >>> spool = Spool.create(home.spool_dir, "research", "searcher", incarnation)
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, limit: int = LIMIT, room: Room | None = None) -> None:
         self.path = path
+        self._limit = limit
+        self._room = room or Room(path.parent)
         path.parent.mkdir(parents=True, exist_ok=True)
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         self._file = os.open(path, flags, 0o600)
@@ -114,23 +123,25 @@ class Spool:
 
     @property
     def dropped(self) -> int:
-        """Spans that could not be appended."""
+        """Spans that were dropped."""
         return self._dropped
 
     def append(self, payload: bytes, kind: Kind = "ended") -> None:
         """Add one record. Raises SpoolFull, with the file as it was, when it can't be written."""
         record = _HEAD.pack(_MAGIC, _CODES[kind], len(payload), zlib.crc32(payload)) + payload
         with self._lock:
+            if self._size + len(record) > self._limit:
+                raise SpoolFull(f"{self.path} holds {self._size >> 20} MiB that nobody has taken in")
+            if self._room.scarce(len(record)):
+                raise SpoolFull(str(self._room))
             try:
                 written = os.write(self._file, record)
             except OSError as error:
-                self._drop(kind)
                 raise SpoolFull(f"can't write {self.path}: {error.strerror}") from error
             if written == len(record):
                 self._size += written
                 return
             os.ftruncate(self._file, self._size)
-            self._drop(kind)
         raise SpoolFull(f"can't write {self.path}: only a part fitted")
 
     def read(self, offset: int) -> Iterator[Record]:
@@ -173,8 +184,9 @@ class Spool:
                     os.close(handle)
             self._file = self._marks = -1
 
-    def _drop(self, kind: Kind) -> None:
-        if kind == "ended":
+    def lose(self) -> None:
+        """Count a span that was dropped, where others can read it."""
+        with self._lock:
             self._dropped += 1
             self._write_ack()
 
@@ -254,6 +266,11 @@ def spools(folder: Path) -> list[tuple[Path, SpoolName]]:
         if whose is not None:
             found.append((folder / name, whose))
     return found
+
+
+def dropped_spans(folder: Path) -> int:
+    """Spans that the processes whose spools lie in `folder` have dropped."""
+    return sum(read_ack(path)[1] for path, _ in spools(folder))
 
 
 def remove_files(path: Path) -> None:

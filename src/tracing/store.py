@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from teamwright.database import Writer as Thread
 from teamwright.errors import TeamwrightError
 from teamwright.tracing import vocabulary as v
 from teamwright.tracing.retention import Retention, expire
+from teamwright.tracing.room import Room
 from teamwright.tracing.rows import BadSpans, Decoded, Row, Writer, decode
 from teamwright.tracing.schema import STEPS, Origins, store
 from teamwright.tracing.spool import SpoolName, pending, read_ack, remove_files, spools
@@ -33,6 +35,12 @@ class StoreBusy(TeamwrightError):
     """The writer is behind; try again after `retry_after` seconds. Nothing was taken."""
 
     retry_after = 1.0
+
+
+class StoreFull(StoreBusy):
+    """There is no room for more on the disk. Nothing was taken."""
+
+    retry_after = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +72,16 @@ class SpanStore:
     Stored(spans=12, rejected=0, reason='')
     """
 
-    def __init__(self, path: Path, *, capacity: int = _CAPACITY, now: Callable[[], int] = time.time_ns) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        capacity: int = _CAPACITY,
+        now: Callable[[], int] = time.time_ns,
+        room: Room | None = None,
+    ) -> None:
         self.path = path
+        self.room = room or Room(path.parent)
         self._writer = Thread(path, STEPS, page_size=_PAGE)
         self._origins = Origins()
         self._capacity = capacity
@@ -93,10 +109,13 @@ class SpanStore:
     def ingest(self, body: bytes, *, started: bool = False, writer: Writer | None = None) -> Future[Stored]:
         """Take in an OTLP request; the future is done when it is committed.
 
-        Raises StoreBusy at once when too much waits. The future raises BadSpans for what is not OTLP, and
-        sqlite3.Error when the disk says no. A `writer` (job, agent) may only write spans of its own.
+        Raises StoreBusy at once when too much waits, StoreFull when the disk has no room. The future raises BadSpans
+        for what is not OTLP, and sqlite3.Error when the disk says no. A `writer` (job, agent) may only write spans of
+        its own.
         """
 
+        if self.room.scarce(len(body)):
+            raise StoreFull(f"no room for spans: {self.room}")
         took: list[Row] = []
 
         def work(db: sqlite3.Connection) -> tuple[Stored, dict[bytes, dict[str, Any]]]:
@@ -108,7 +127,8 @@ class SpanStore:
     def drain(self, folder: Path, *, which: Callable[[SpoolName], bool] | None = None, remove: bool = False) -> Drained:
         """Take in what lies in the spools of `folder` beyond their marks; `remove` deletes them afterwards.
 
-        Remove only the spools of processes that have ended. Blocks: call it in a thread.
+        Remove only the spools of processes that have ended. Blocks: call it in a thread. Raises StoreFull, or
+        sqlite3.Error: what was not taken in stays where it is.
         """
         files = records = 0
         for path, name in spools(folder):
@@ -124,6 +144,7 @@ class SpanStore:
                 _, dropped = read_ack(path)
                 if dropped:
                     log.warning("%s/%s lost %d spans to a full disk", name.namespace, name.service, dropped)
+                    self._submit(partial(_lost, name.text, dropped), 0).result()
                 remove_files(path)
             files += 1
         return Drained(files, records)
@@ -268,6 +289,8 @@ class SpanStore:
             try:
                 self.ingest(body, started=started).result()
                 return
+            except StoreFull:
+                raise
             except StoreBusy:
                 time.sleep(0.05)
             except BadSpans as error:
@@ -275,7 +298,14 @@ class SpanStore:
                 return
 
     def _prepare(self, db: sqlite3.Connection) -> None:
-        # A checkpoint costs a sync: every 32 MiB, not every 4.
-        db.execute(f"pragma wal_autocheckpoint={(32 << 20) // _PAGE}")
+        # A checkpoint costs a sync: every 32 MiB, not every 4; less on a small disk, where the log must fit too.
+        self.room.measure()
+        size = max(256 << 10, min(32 << 20, self.room.reserve // 2))
+        db.execute(f"pragma wal_autocheckpoint={size // _PAGE}")
         for process, reason, at in db.execute("select process, reason, at from gone"):
             self._gone[process] = (reason, at)
+
+
+def _lost(process: str, spans: int, db: sqlite3.Connection) -> tuple[None, dict[bytes, dict[str, Any]]]:
+    db.execute("insert or replace into lost(process, spans) values(?,?)", (process, spans))
+    return None, {}

@@ -8,6 +8,7 @@ import logging
 import os
 import sqlite3
 from collections.abc import Awaitable, Callable
+from errno import ENOSPC
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,8 @@ class TraceFiles:
         return True
 
     def _write_files(self, traces: list[bytes]) -> None:
+        if self._store.room.scarce():
+            raise OSError(ENOSPC, str(self._store.room))
         done: list[tuple[bytes, int, int]] = []
         try:
             with SpanReader(self._store.path) as reader:

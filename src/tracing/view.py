@@ -82,6 +82,7 @@ def _summary(summary: Mapping[str, Any]) -> dict[str, Any]:
         "labels": json.loads(summary["labels"]),
         "kind": summary["kind"],
         "cost_estimated": bool(summary["estimated"]),
+        "dropped": summary["dropped"],
     }
 
 

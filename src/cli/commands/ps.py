@@ -24,9 +24,10 @@ def ps(call: Call, job: str | None) -> None:
             click.echo(f"nothing has been started in {call.home.path}")
             click.echo("next: " + call.next("start FILE"))
             return
-        from teamwright.cli.output import console, jobs_table
+        from teamwright.cli.output import console, jobs_table, say_shedding
 
         console().print(jobs_table(views))
+        say_shedding(call.home)
         return
 
     from teamwright.cli.targets import parse_job, unknown_job

@@ -39,11 +39,12 @@ def list_traces(call: Call, which: Filter, limit: int, deployments: bool) -> Non
         click.echo("there are no traces yet")
         click.echo("next: " + call.next("query JOB 'your question'"))
         return
-    from teamwright.cli.output import console
+    from teamwright.cli.output import console, say_shedding
     from teamwright.tracing.tree import render_list
 
     screen = console()
     screen.print(render_list(found, screen.width))
+    say_shedding(call.home)
 
 
 @command("show", group=trace)
