@@ -100,4 +100,5 @@ class Answer:
             usage=usage_of(self._told),
             state=found.state or "failed",
             task_id=found.task_id,
+            reason=(found.cause or found.state or "error") if found.failure is not None else None,
         )

@@ -9,7 +9,10 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class QueryResult:
-    """The answer of one query. `status` is ok or error; `state` the task's own (completed, input_required …)."""
+    """The answer of one query. `status` is ok or error; `state` the task's own (completed, input_required …).
+
+    `reason` is the short word for why there is no good answer: a limit's key (`turns`, `duration`), `timeout`, `busy` …
+    """
 
     job: str
     agent: str
@@ -22,6 +25,7 @@ class QueryResult:
     usage: Mapping[str, Any] = field(default_factory=dict)
     state: str = ""
     task_id: str | None = None
+    reason: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON of `query --json`."""

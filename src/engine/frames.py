@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from teamwright.backends.api import Usage
-from teamwright.tracing.propagation import USAGE_EXT
+from teamwright.tracing.propagation import RUN_EXT, USAGE_EXT
 
 _END = re.compile(rb"\r\n\r\n|\n\n|\r\r")
 _LINE = re.compile(rb"\r\n|\n|\r")
 _PREFIX = "TASK_STATE_"
+_REASON_LIMIT = 64
 _FAILED = frozenset(["failed", "rejected", "canceled"])
 #: States after which an agent says nothing more by itself.
 _WAITING = frozenset(["input_required", "auth_required"])
@@ -75,7 +76,8 @@ def event(data: bytes, name: str | None = None) -> bytes:
 class Reading:
     """What an agent has told so far. `state` is the A2A task state as a plain word (`completed`, `input_required`).
 
-    `foreign` = it is not ours: what it doesn't tell about its usage is unknown, not nothing.
+    `foreign` = it is not ours: what it doesn't tell about its usage is unknown, not nothing. `cause` is its short word
+    for why it failed (`turns`, `timeout`, `busy`), if it gave one.
     """
 
     task_id: str | None = None
@@ -83,6 +85,7 @@ class Reading:
     state: str | None = None
     error: str | None = None
     foreign: bool = False
+    cause: str | None = None
     _artifacts: dict[str, str] = field(default_factory=dict)
     _said: str = ""
     _usage: Mapping[str, Any] | None = None
@@ -137,6 +140,9 @@ class Reading:
         """Take note of one JSON-RPC reply, of a stream or whole."""
         if isinstance(error := reply.get("error"), Mapping):
             self.error = str(error.get("message") or error.get("code"))
+            details = error.get("data")
+            for item in details if isinstance(details, list) else ():
+                self._why(item.get("metadata") if isinstance(item, Mapping) else None)
         result = _modern(reply.get("result"))
         for kind, value in result.items():
             if isinstance(value, Mapping):
@@ -193,6 +199,12 @@ class Reading:
         metadata = holder.get("metadata")
         if isinstance(metadata, Mapping) and isinstance(found := metadata.get(USAGE_EXT), Mapping):
             self._usage = found
+        if isinstance(metadata, Mapping):
+            self._why(metadata.get(RUN_EXT))
+
+    def _why(self, told: Any) -> None:
+        if isinstance(told, Mapping) and isinstance(reason := told.get("reason"), str) and reason:
+            self.cause = reason[:_REASON_LIMIT]
 
 
 def seal(reply: dict[str, Any], values: Mapping[str, Any]) -> None:

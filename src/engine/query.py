@@ -91,7 +91,7 @@ class Query:
         found = self.reading
         error = error or found.failure
         if error is not None and reason is None:
-            reason = found.state or "error"
+            reason = found.cause or found.state or "error"
         self._root.end(found, error, reason)
         self._state.end_task(
             RunRow(

@@ -42,7 +42,7 @@ def test_an_answer() -> None:
     found = answer.result(12.34).to_dict()
     assert found == {
         "job": "team", "agent": "lead", "session": "ctx", "run_id": "r", "trace_id": "t", "status": "ok",
-        "answer": "Hi", "duration_ms": 12.3, "state": "completed", "task_id": "task",
+        "answer": "Hi", "duration_ms": 12.3, "state": "completed", "task_id": "task", "reason": None,
         "usage": {"input_tokens": 1, "output_tokens": 0, "cost_usd": 0.5, "tool_calls": 2, "partial": False},
     }  # fmt: skip
 

@@ -1,0 +1,138 @@
+"""Each limit of the job file at 1, with twenty queries at once through the front door: it serialises, or ends with its
+reason in the answer and in the trace, and the agent is as good as before.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from teamwright.client.client import Client
+from teamwright.client.launch import connect
+from teamwright.client.results import QueryResult
+from teamwright.home import Home
+
+if TYPE_CHECKING:
+    from tests.system.conftest import Deploy
+
+pytestmark = pytest.mark.timeout(180)
+
+AT_ONCE = 20
+CODE = '''
+import asyncio
+
+working = 0
+
+
+def get_weather() -> str:
+    """Weather now."""
+    return "rain"
+
+
+def get_time() -> str:
+    """Time now."""
+    return "noon"
+
+
+async def work(text):
+    global working
+    working += 1
+    try:
+        assert working == 1, "two at work at once"
+        await asyncio.sleep(0.02)
+    finally:
+        working -= 1
+    return f"did {text}"
+
+
+async def sleep(text):
+    await asyncio.sleep(float(text))
+    return "slept"
+
+
+async def ask(text, turn):
+    name, _, rest = text.partition(" ")
+    answers = [await turn.ask_peer(name, rest) for _ in range(2 if rest == "twice" else 1)]
+    return answers[-1].text
+'''
+TOOLS = {"backend": "offline", "tools": ["bot:get_weather", "bot:get_time"]}
+AGENTS: list[dict[str, Any]] = [
+    {"id": "turns", **TOOLS, "limits": {"turns": 1}},
+    {"id": "tool_calls", **TOOLS, "limits": {"tool_calls": 1}},
+    {"id": "duration", "run": "bot:sleep", "limits": {"duration": 1}},
+    {"id": "peer_calls", "run": "bot:ask", "limits": {"peer_calls": 1}, "calls": ["echo"]},
+    {"id": "depth", "run": "bot:ask", "calls": ["middle"]},
+    {"id": "middle", "run": "bot:ask", "limits": {"depth": 1}, "calls": ["echo"]},
+    {"id": "echo", "backend": "offline"},
+    {"id": "max_concurrent", "run": "bot:work", "max_concurrent": 1},
+    {"id": "queue", "run": "bot:work", "max_concurrent": 1, "queue": 1},
+]
+#: agent: (what passes its limit, what does not)
+QUESTIONS = {
+    "turns": ("What is the weather now, and what time is it now?", "hello"),
+    "tool_calls": ("What is the weather now, and what time is it now?", "hello"),
+    "duration": ("30", "0"),
+    "peer_calls": ("echo twice", "echo once"),
+    "depth": ("middle echo hello", ""),
+}
+
+
+def test_every_limit_at_one_with_twenty_at_once(deploy: Deploy, tmp_path: Path) -> None:
+    (tmp_path / "bot.py").write_text(CODE)
+    file = tmp_path / "limits.yaml"
+    file.write_text(json.dumps({"agents": AGENTS, "execution": {"entry_point": "echo"}}))
+    deploy("start", file).ok()
+    with connect(Home(deploy.home), start=False, environ=deploy.environment) as client:
+        for limit, (over, fits) in QUESTIONS.items():
+            began = time.monotonic()
+            ends = at_once(client, limit, over)
+            assert {(end.status, end.reason) for end in ends} == {("error", limit)}, (limit, ends)
+            assert all(limit in end.answer for end in ends), ends[0]
+            assert time.monotonic() - began < 20, limit
+            root = client.trace(ends[0].trace_id)["spans"][0]
+            assert (root["status"], root["attributes"]["error.type"]) == ("error", limit)
+            if fits:
+                assert client.query("limits", fits, agent=limit).status == "ok", limit
+        assert client.query("limits", "echo hello", agent="middle").status == "ok"
+
+        ends = at_once(client, "max_concurrent", "it")
+        assert {(end.status, end.answer) for end in ends} == {("ok", "did it")}
+        waits = [span for end in ends for span in client.trace(end.trace_id)["spans"] if span["name"] == "queued"]
+        assert len(waits) >= AT_ONCE // 2
+        assert all(span["status"] == "ok" for span in waits)
+
+        ends = at_once(client, "queue", "it")
+        assert {(end.status, end.reason) for end in ends} == {("ok", None), ("error", "busy")}
+        refused = next(end for end in ends if end.status == "error")
+        assert client.trace(refused.trace_id)["complete"]
+        assert client.query("limits", "it", agent="queue").status == "ok"
+        assert "1" in retry_after(client, deploy)
+    done = deploy("query", "limits/turns", QUESTIONS["turns"][0], "--json")
+    assert (done.code, json.loads(done.out.splitlines()[0])["reason"]) == (1, "turns")
+    deploy("stop", "--all").ok()
+
+
+def at_once(client: Client, agent: str, text: str) -> list[QueryResult]:
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return list(pool.map(lambda _: client.query("limits", text, agent=agent), range(AT_ONCE)))
+
+
+def retry_after(client: Client, deploy: Deploy) -> set[str | None]:
+    """What those who are refused hear about coming again."""
+    url = client.status()["url"]
+    headers = {"authorization": f"Bearer {client.create_token(subject='ann')['token']}", "a2a-version": "1.0"}
+
+    def one(number: int) -> str | None:
+        message = {"messageId": str(number), "role": "ROLE_USER", "parts": [{"text": "it"}]}
+        body = {"jsonrpc": "2.0", "id": 1, "method": "SendMessage", "params": {"message": message}}
+        found = httpx.post(f"{url}/a2a/limits/queue", json=body, headers=headers, timeout=30, trust_env=False)
+        return found.headers.get("retry-after") if "error" in found.json() else None
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return set(pool.map(one, range(AT_ONCE)))
