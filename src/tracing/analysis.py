@@ -16,6 +16,8 @@ Span = Mapping[str, Any]
 
 #: In the order in which they go first when several run at once.
 KINDS = ("model", "tools", "queue", "calls", "agents", "engine", "other")
+#: Of these, those of which no span says what was done.
+UNACCOUNTED = ("agents", "other")
 _BY_OPERATION = {v.OP_MODEL: "model", v.OP_TOOL: "tools", v.OP_QUEUED: "queue", v.OP_QUERY: "engine"}
 
 

@@ -119,6 +119,10 @@ ATTRIBUTES: Final[dict[str, tuple[str, str]]] = {
     v.EXIT_CODE: ("What it exited with", "1"),
     v.EXIT_SIGNAL: ("The signal that ended it", "SIGKILL"),
     v.SYNTHETIC: ("The end was written by the engine, for a process that died", "true"),
+    v.TRACING_US: (
+        "Microseconds that tracing itself took in this process for the spans below it, but for writing this one",
+        "412",
+    ),
     v.DROPPED_SPANS: ("Spans that a full disk cost", "12"),
     v.LABEL_PREFIX + "*": ("A label given with `--label`", "teamwright.label.team=red"),
     v.EXCEPTION_TYPE: ("On an exception event: its class", "TimeoutError"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -13,6 +14,7 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from teamwright.errors import SpoolFull
 from teamwright.tracing import vocabulary as v
 from teamwright.tracing.encoding import Encodable, Encoder, encoded_span_id
+from teamwright.tracing.recording import ATTRIBUTES_LIMIT, RecordedSpan
 from teamwright.tracing.runs import current_run
 from teamwright.tracing.spool import Kind, Sink
 
@@ -55,6 +57,7 @@ class SpoolProcessor(SpanProcessor):
         self._told: set[int] = set()
         self._late: dict[int, Encodable] = {}
         self._lost: dict[int, int] = {}
+        self._spent: dict[int, int] = {}
         self.on_activity: Callable[[], None] | None = None
         self.ended = 0
         self.dropped = 0
@@ -92,11 +95,15 @@ class SpoolProcessor(SpanProcessor):
 
     def finish(self, span: Encodable) -> None:
         """A span has ended: write it, its open parent before it."""
+        began = time.perf_counter_ns()
         context = span.context
         span_id = context.span_id
+        parent = self._open.get(span.parent.span_id) if span.parent is not None else None
         try:
-            if span.parent is not None and (parent := self._open.get(span.parent.span_id)) is not None:
+            if parent is not None:
                 self._announce(parent)
+            else:
+                self._own_time(span, self._spent.pop(context.trace_id, 0))
             if self._untold:
                 self.write_notes()
             self._sink.append(self._encoder.encode(span))
@@ -115,8 +122,21 @@ class SpoolProcessor(SpanProcessor):
             self._open.pop(span_id, None)
             self._announced.discard(span_id)
             self._told.discard(span_id)
+            if parent is not None:
+                self.spent(context.trace_id, time.perf_counter_ns() - began)
             if self.on_activity is not None:
                 self.on_activity()
+
+    @staticmethod
+    def _own_time(span: Encodable, ns: int) -> None:
+        if ns and type(span) is RecordedSpan and len(span.attributes) < ATTRIBUTES_LIMIT:
+            span.attributes[v.TRACING_US] = ns // 1000
+
+    def spent(self, trace_id: int, ns: int) -> None:
+        """Tracing took so long for a trace; the topmost span of this process will tell."""
+        self._spent[trace_id] = self._spent.get(trace_id, 0) + ns
+        if len(self._spent) > _NOTES_LIMIT:
+            del self._spent[next(iter(self._spent))]  # spans that outlived their parents
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Of other instrumentation: it doesn't know its run."""

@@ -176,6 +176,7 @@ class Starter:
         start_ns: int | None = None,
         run: RunContext | None = None,
     ) -> S:
+        began = time.perf_counter_ns()
         start = start_ns or self.now()
         span: otel.Span = otel.INVALID_SPAN
         try:
@@ -185,6 +186,8 @@ class Starter:
         active = made(span, self, start_ns=start)
         if run is not None:
             active.enter_run(run)
+        if self._enabled:
+            self.processor.spent(span.get_span_context().trace_id, time.perf_counter_ns() - began)
         return active
 
     def _span(

@@ -6,16 +6,21 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from teamwright.tracing.analysis import KINDS, costs
+from teamwright.tracing.analysis import KINDS, UNACCOUNTED, costs
 from teamwright.tracing.reader import status
 from teamwright.tracing.view import cost
+from teamwright.tracing.vocabulary import TRACING_US
 
 #: So many of the newest are read whole, for times and agents.
 READ = 50
 
 
 def summed(rows: Sequence[dict[str, Any]], show: Callable[[bytes], dict[str, Any]]) -> dict[str, Any]:
-    """Counts, durations, costs; an unknown price is counted beside the sum, not as nothing."""
+    """Counts, durations, costs; an unknown price is counted beside the sum, not as nothing.
+
+    `unaccounted_share` is the part of the time that agents spent outside models, tools, waiting and calls: their own
+    code. `tracing_share` is what making and writing spans took in agents and engine, of the same time.
+    """
     ended = [row for row in rows if row["root_state"]]
     times = sorted((row["end"] - row["start"]) / 1e6 for row in ended) or [0.0]
     known = [found for row in rows if (found := cost(row)) is not None]
@@ -26,6 +31,8 @@ def summed(rows: Sequence[dict[str, Any]], show: Callable[[bytes], dict[str, Any
         spent.update(whole["time_ns"])
         spans += whole["spans"]
     total = sum(spent.values())
+    tracing = sum(span["attributes"].get(TRACING_US) or 0 for span in spans)
+    read = max(1, min(len(ended), READ))
     count = max(1, len(rows))
     sessions: dict[str, float | None] = {}
     for row in rows:
@@ -48,6 +55,9 @@ def summed(rows: Sequence[dict[str, Any]], show: Callable[[bytes], dict[str, Any
         "estimated": any(row["estimated"] for row in rows),
         "unpriced_queries": len(rows) - len(known),
         "time_share": {kind: spent[kind] / total for kind in KINDS if spent[kind]},
+        "unaccounted_share": sum(spent[kind] for kind in UNACCOUNTED) / total if total else 0.0,
+        "tracing_us_per_query": tracing / read,
+        "tracing_share": tracing * 1000 / total if total else 0.0,
         "agents": costs(spans, "agent"),
         "sessions": [{"session": name, "cost_usd": dollars} for name, dollars in sessions.items()],
     }

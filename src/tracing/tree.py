@@ -11,13 +11,14 @@ from rich.table import Table
 from rich.text import Text
 
 from teamwright.tracing import vocabulary as v
+from teamwright.tracing.lanes import errors, lanes
 from teamwright.tracing.messages import plain_text
 
-_BAR = 24
+_BAR, _WIDE_BAR = 14, 40
 _EXCERPT = 96
 _DEEPEST = 90  # columns of indentation; what is deeper is drawn as if it weren't
 STYLES = {"ok": "green", "error": "bold red", "lost": "bold red", "running": "yellow"}
-_TIMES = {"model": "models", "tools": "tools", "queue": "waiting", "calls": "between agents", "agents": "agents",
+TIMES = {"model": "models", "tools": "tools", "queue": "waiting", "calls": "between agents", "agents": "agents",
           "engine": "engine", "other": "other"}  # fmt: skip
 #: Columns of a screen from which on there is room for everything.
 _WIDE = 110
@@ -31,10 +32,10 @@ def render_list(listing: dict[str, Any], width: int = 200) -> RenderableType:
     table = Table(box=None, pad_edge=False, header_style="bold", expand=True)
     table.add_column("TRACE", no_wrap=True, min_width=8)
     if wide or len({trace["job"] for trace in traces}) > 1:
-        table.add_column("JOB", no_wrap=True, overflow="ellipsis", max_width=width // 4)
+        table.add_column("JOB", no_wrap=True, overflow="ellipsis", max_width=width // 5)
     table.add_column("STATUS", no_wrap=True, min_width=6)
     table.add_column("QUERY", no_wrap=True, overflow="ellipsis", ratio=1, min_width=12)
-    for title in ("SPANS", "AGENTS", "TIME", "COST", "ERRORS") if wide else ("TIME", "COST", "ERRORS"):
+    for title in ("SPANS", "AGENTS", "TIME", "COST", "ERRORS") if wide else ("TIME", "ERRORS"):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("STARTED", no_wrap=True)
     for trace in traces:
@@ -56,12 +57,14 @@ def render_list(listing: dict[str, Any], width: int = 200) -> RenderableType:
     return table
 
 
-def render_trace(show: dict[str, Any], *, full: bool = False) -> RenderableType:
-    """The tree of `trace show`: who called whom, how long it took and when, what went wrong.
+def render_trace(show: dict[str, Any], *, full: bool = False, width: int = 120) -> RenderableType:
+    """The tree of `trace show`: what went wrong, who called whom, how long it took and when, each agent's lane.
 
     `*` marks what the end waited for; `full` leaves nothing out of what was said.
     """
-    return Group(*_head(show, full), Text(), _table(show, full), *_foot(show))
+    bar = _BAR if width < _WIDE else _WIDE_BAR
+    return Group(*_head(show, full), *errors(show), Text(), _table(show, full, bar), Text(), *lanes(show, width),
+                 *_foot(show))  # fmt: skip
 
 
 def render_span(span: dict[str, Any]) -> RenderableType:
@@ -113,7 +116,7 @@ def _head(show: dict[str, Any], full: bool) -> Iterator[Text]:
                 yield Text.assemble((f"{mark}: ", "bold"), words if full else excerpt(words, 400))
     if times := show["time_ns"]:
         whole = sum(times.values())
-        parts = [f"{_TIMES[kind]} {duration(ns / 1e6)} ({ns / whole:.0%})" for kind, ns in times.items()]
+        parts = [f"{TIMES[kind]} {duration(ns / 1e6)} ({ns / whole:.0%})" for kind, ns in times.items()]
         yield Text.assemble(("time: ", "bold"), " + ".join(parts), f" = {duration(whole / 1e6)}")
 
 
@@ -130,17 +133,18 @@ def _foot(show: dict[str, Any]) -> Iterator[Text]:
         yield Text("incomplete: " + (", ".join(gaps) or "the root is missing"), "yellow")
 
 
-def _table(show: dict[str, Any], full: bool) -> Table:
+def _table(show: dict[str, Any], full: bool, room: int) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", expand=True)
     table.add_column("SPAN", ratio=1, overflow="fold" if full else "ellipsis", no_wrap=not full)
     table.add_column("AGENT", no_wrap=True)
     table.add_column("TIME", justify="right", no_wrap=True)
-    table.add_column("", width=_BAR, no_wrap=True)
+    table.add_column("", width=room, no_wrap=True)
     spans = show["spans"]
     if not spans:
         return table
     begin = min(span["start_ns"] for span in spans)
     end = max(max(span["end_ns"] or span["start_ns"] for span in spans), begin + 1)
+    whole = end - begin
     critical = set(show["critical_path"])
     for span, lead, below in _walk(spans):
         style = STYLES[span["status"]] if span["status"] != "ok" else ""
@@ -152,7 +156,7 @@ def _table(show: dict[str, Any], full: bool) -> Table:
             ),
             Text(span["agent"] or "", "cyan"),
             Text(duration(took), style),
-            Text(_bar((span["start_ns"] - begin) / (end - begin), (last - begin) / (end - begin)), style or "blue"),
+            Text(_bar((span["start_ns"] - begin) / whole, (last - begin) / whole, room), style or "blue"),
         )
         for line, kind in _details(span, full):
             table.add_row(Text.assemble((below, "dim"), (line, kind)), "", "", "")
@@ -198,6 +202,8 @@ def _details(span: dict[str, Any], full: bool) -> Iterator[tuple[str, str]]:
         answered = plain_text(attributes.get(v.OUTPUT_MESSAGES))
     elif operation == v.OP_TOOL:
         asked, answered = attributes.get(v.TOOL_ARGUMENTS) or "", attributes.get(v.TOOL_RESULT) or ""
+        if span["message"]:
+            answered = ""  # it stands above already
     if asked or answered:
         half = _EXCERPT // 2
         yield (
@@ -206,12 +212,12 @@ def _details(span: dict[str, Any], full: bool) -> Iterator[tuple[str, str]]:
         )
 
 
-def _bar(start: float, end: float) -> str:
+def _bar(start: float, end: float, room: int) -> str:
     """A bar from `start` to `end` (0 to 1), never invisible."""
-    first = min(int(start * _BAR), _BAR - 1)
-    eighths = max(1, round((end - first / _BAR) * _BAR * 8))
+    first = min(int(start * room), room - 1)
+    eighths = max(1, round((end - first / room) * room * 8))
     whole, part = divmod(eighths, 8)
-    return (" " * first + "█" * whole + (_EIGHTHS[part] if part else ""))[:_BAR]
+    return (" " * first + "█" * whole + (_EIGHTHS[part] if part else ""))[:room]
 
 
 def excerpt(text: str, limit: int = _EXCERPT) -> str:

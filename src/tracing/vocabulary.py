@@ -124,6 +124,7 @@ PID: Final = "process.pid"
 EXIT_CODE: Final = "process.exit.code"
 EXIT_SIGNAL: Final = "teamwright.exit.signal"
 SYNTHETIC: Final = "teamwright.synthetic"  # written by the engine for a lost process
+TRACING_US: Final = "teamwright.tracing.us"  # microseconds that making and writing its spans took in this process
 DROPPED_SPANS: Final = "teamwright.dropped.spans"
 
 # --- events -------------------------------------------------------------------------------------

@@ -74,7 +74,8 @@ def show(call: Call, trace_id: str | None, job: str | None, full: bool, span_id:
     from teamwright.cli.output import console
     from teamwright.tracing.tree import render_trace
 
-    console(width=120).print(render_trace(found, full=full))
+    screen = console(width=120)
+    screen.print(render_trace(found, full=full, width=screen.width))
 
 
 def _show_span(call: Call, show: dict[str, Any], span_id: str) -> None:

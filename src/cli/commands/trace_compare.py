@@ -25,11 +25,19 @@ def diff(call: Call, first: str, second: str) -> None:
     if call.json:
         call.emit(found)
         return
+    from teamwright.tracing.analysis import KINDS
     from teamwright.tracing.messages import plain_text
+    from teamwright.tracing.tree import TIMES, duration, excerpt
 
     for name, (one, two) in found["changed"].items():
         sides = [plain_text(side) if name == "answer" else side for side in (one, two)]
-        click.echo(f"{name}: {sides[0]} -> {sides[1]}")
+        click.echo(f"{name}: {excerpt(str(sides[0]))} -> {excerpt(str(sides[1]))}")
+    before, after = found["time_ns"]
+    for kind in [kind for kind in KINDS if before.get(kind) or after.get(kind)]:
+        sums = " -> ".join(duration(side.get(kind, 0) / 1e6) for side in (before, after))
+        click.echo(f"time in {TIMES[kind]}: {sums}")
+    if "revision" in found["changed"] and all(found["changed"]["revision"]):
+        click.echo("next: " + call.next("diff " + " ".join(found["changed"]["revision"])))
     for span in found["spans"]:
         (count, counts), (errors, more), (took, takes) = span["count"], span["errors"], span["duration_ms"]
         mark = " " if (count, errors) == (counts, more) else "*"
@@ -68,9 +76,13 @@ def stats(call: Call, job: str | None, limit: int) -> None:
     cost = f"${found['cost_usd']:.4f}" + (" (estimated)" if found["estimated"] else "")
     unknown = f", {found['unpriced_queries']} queries of unknown price" if found["unpriced_queries"] else ""
     click.echo(f"cost: {cost}{unknown}; tokens {found['input_tokens']} in, {found['output_tokens']} out")
+    from teamwright.tracing.tree import TIMES
+
     click.echo(
-        "where the time went: " + ", ".join(f"{kind} {share:.0%}" for kind, share in found["time_share"].items())
+        "where the time went: " + ", ".join(f"{TIMES[kind]} {share:.1%}" for kind, share in found["time_share"].items())
     )
+    click.echo(f"nobody accounts for: {found['unaccounted_share']:.1%} (agents' own code, between their spans)")
+    click.echo(f"tracing itself: {found['tracing_share']:.2%} ({found['tracing_us_per_query']:.0f} us a query)")
     for one in found["agents"]:
         dear = "?" if one["cost_usd"] is None else f"${one['cost_usd']:.4f}"
         click.echo(f"  {one['agent']}: {one['model_calls']} model calls, {one['tool_calls']} tool calls, {dear}")
