@@ -1,4 +1,4 @@
-"""Write the tables of docs/tracing.md from the vocabulary and its glossary.
+"""Write the tables of docs/tracing.md from the vocabulary, its glossary and the metrics' instruments.
 
 uv run scripts/trace_docs.py            write
 uv run scripts/trace_docs.py --check    exit 1 when the page is not what would be written
@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from teamwright.tracing import glossary
+from teamwright.tracing.instruments import INSTRUMENTS
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "tracing.md"
 BEGIN = "<!-- written by scripts/trace_docs.py from src/tracing/glossary.py -->\n"
@@ -35,6 +36,12 @@ def tables() -> Iterator[str]:
     yield "|---|---|---|"
     for name, (meaning, example) in glossary.EVENTS.items():
         yield f"| `{name}` | {meaning} | {f'`{example}`' if example else ''} |"
+    yield ""
+    yield "## Metric names"
+    yield "| OTLP | unit | Prometheus | kind | what it is |"
+    yield "|---|---|---|---|---|"
+    for one in INSTRUMENTS.values():
+        yield f"| `{one.name}` | `{one.unit}` | `{one.prometheus}` | {one.kind} | {one.help} |"
 
 
 def page(text: str) -> str:

@@ -10,6 +10,7 @@ import httpx
 from a2a.types import AgentCard
 from google.protobuf.json_format import MessageToDict
 
+from teamwright.agents.gate import Gate
 from teamwright.agents.spec import AgentSpec
 from teamwright.registry.client import RegistryClient
 from teamwright.safety.tokens import ENGINE_AUDIENCE, LONGEST_GRACE
@@ -21,7 +22,12 @@ class Registration:
     """The heartbeat of one agent. Renewed tokens go into `tokens`, by audience."""
 
     def __init__(
-        self, spec: AgentSpec, card: AgentCard, http: httpx.AsyncClient, tokens: MutableMapping[str, str]
+        self,
+        spec: AgentSpec,
+        card: AgentCard,
+        http: httpx.AsyncClient,
+        tokens: MutableMapping[str, str],
+        gate: Gate,
     ) -> None:
         entry = {
             "id": spec.registry_id,
@@ -41,6 +47,7 @@ class Registration:
             entry,
             token=lambda: tokens.get(ENGINE_AUDIENCE, ""),
             on_tokens=tokens.update,
+            load=lambda: {"working": gate.working, "waiting": gate.waiting},
         )
         self._task: asyncio.Task[None] | None = None
 

@@ -86,7 +86,7 @@ class Runtime:
             else None
         )
         self.card = build_card(spec, self.agent, self.tools)
-        self.registration = Registration(spec, self.card, self.http, self.tokens)
+        self.registration = Registration(spec, self.card, self.http, self.tokens, self.runner.gate)
         self.epochs = EpochFile(Path(spec.epoch_file))
         verifier = Verifier(spec.public_key, spec.home_id, self.epochs)
         self.handler = AgentHandler(

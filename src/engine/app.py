@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +18,16 @@ from starlette.types import ASGIApp
 
 from teamwright import __version__
 from teamwright.agents.session_retention import job_of, prune_file, session_files
-from teamwright.engine import answers, engine_routes, jaeger_routes, job_routes, metrics_route, recovery, trace_routes
+from teamwright.engine import (
+    answers,
+    engine_routes,
+    gauges,
+    jaeger_routes,
+    job_routes,
+    metrics_route,
+    recovery,
+    trace_routes,
+)
 from teamwright.engine.auth import Gate, OwnHostOnly
 from teamwright.engine.checkups import Checkups
 from teamwright.engine.control import Guard
@@ -45,6 +54,7 @@ from teamwright.registry import service as registry
 from teamwright.safety.epochs import EpochFile
 from teamwright.safety.tokens import Claims, Issuer, Verifier
 from teamwright.tracing.endpoints import Endpoint
+from teamwright.tracing.instruments import Gauge
 from teamwright.tracing.retention import Retention
 from teamwright.tracing.shedding import shedding
 from teamwright.tracing.spool import SpoolName
@@ -57,7 +67,7 @@ _RETENTION_PAUSE = 600.0
 
 @dataclass(frozen=True, slots=True)
 class EngineOrder:
-    """What an engine is told by whoever starts it. `idle` is in seconds.
+    """What an engine is told by whoever starts it. `idle` and `metrics_every` are in seconds.
 
     `retention` is for traces, `sessions` for conversations.
     `collector_url` is that of a collector process, if there is one; it has `retention` and `forward_to` of its own.
@@ -73,6 +83,7 @@ class EngineOrder:
     sessions: Retention = field(default_factory=Retention)
     forward_to: tuple[Endpoint, ...] = ()
     collector_url: str | None = None
+    metrics_every: float = 0.0
     allowed_hosts: tuple[str, ...] = field(default=("127.0.0.1", "localhost", "[::1]"))
 
 
@@ -142,6 +153,7 @@ class Engine:
             asyncio.create_task(self._forget_runs(), name="retention of runs"),
             asyncio.create_task(self._forget_sessions(), name="retention of sessions"),
             asyncio.create_task(self._recover(self.spans.lying_about()), name="recovery"),
+            asyncio.create_task(self._send_metrics(), name="metrics"),
         ]
         self.checkups.sync()
         if self.state.active():
@@ -242,6 +254,17 @@ class Engine:
         if not self.link.connected:
             self._guard.send("host")
 
+    def _gauges(self) -> Iterator[Gauge]:
+        return gauges.of_agents(map(self.jobs.view, self.state.active()), self.registry.list())
+
+    async def _send_metrics(self) -> None:
+        while self.order.metrics_every > 0:
+            await asyncio.sleep(self.order.metrics_every)
+            try:
+                await self.spans.keeper.send_metrics(list(self._gauges()))
+            except (TeamwrightError, OSError) as error:
+                log.warning("metrics could not be sent on: %s", error)
+
     def _busy(self) -> bool:
         return bool(self.state.active())
 
@@ -314,7 +337,7 @@ class Engine:
                 *self.spans.routes(gate.writer),
                 *trace_routes.routes(self.order.home, self.spans, self.state, gate),
                 *jaeger_routes.routes(self.order.home, gate),
-                *metrics_route.routes(self.spans, gate, lambda: [self.jobs.view(job) for job in self.state.active()]),
+                *metrics_route.routes(self.spans, gate, self._gauges),
                 *registry.routes(self.registry, gate.member, self._renew),
                 *self.front_door.routes(),
             ],

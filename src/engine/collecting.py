@@ -35,6 +35,7 @@ from teamwright.home import Home
 from teamwright.safety.epochs import EpochFile
 from teamwright.safety.tokens import Issuer, Verifier
 from teamwright.tracing import collector
+from teamwright.tracing.instruments import Gauge
 from teamwright.tracing.spool import SpoolName
 
 log = logging.getLogger("teamwright.spans")
@@ -68,6 +69,7 @@ def routes(keeper: LocalKeeper, gate: Gate) -> list[Route]:
         "close_open": lambda asked: keeper.close_open(_name(asked)),
         "open_processes": open_processes,
         "metrics": lambda asked: keeper.metrics(),
+        "send_metrics": lambda asked: keeper.send_metrics([Gauge(*gauge) for gauge in asked["gauges"]]),
         "forward": lambda asked: keeper.forward(asked["endpoints"]),
     }
 

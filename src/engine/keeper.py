@@ -10,14 +10,18 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
+from teamwright import __version__
 from teamwright.engine.liveness import Incarnation
 from teamwright.engine.receivers import Receivers
 from teamwright.errors import UserError
 from teamwright.home import Home
 from teamwright.settings import TRACE_DAYS, TRACE_SIZE, Setting, number
+from teamwright.tracing import metrics_otlp, metrics_text
+from teamwright.tracing import vocabulary as v
 from teamwright.tracing.endpoints import Endpoint, endpoints
 from teamwright.tracing.forward import Forwarding
-from teamwright.tracing.metrics import Gauge, Metrics
+from teamwright.tracing.instruments import ENDPOINT, Gauge
+from teamwright.tracing.metrics import Metrics
 from teamwright.tracing.retention import Retention
 from teamwright.tracing.shedding import Shedding, shedding
 from teamwright.tracing.spool import SpoolName
@@ -73,6 +77,9 @@ class Keeper(Protocol):
     async def forward(self, endpoints: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Send spans to these receivers too; how all of them fare. Raises UserError for what is none."""
 
+    async def send_metrics(self, gauges: list[Gauge]) -> None:
+        """Send what the spans say, and these gauges of the engine, to the receivers that take metrics."""
+
 
 class LocalKeeper:
     """The keeper itself. Build it in its loop, then `start()`."""
@@ -126,7 +133,7 @@ class LocalKeeper:
         return await asyncio.to_thread(self.store.open_processes)
 
     async def metrics(self) -> str:
-        return self._metrics.text(self._gauges(await asyncio.to_thread(self._shedding)))
+        return metrics_text.page(self._metrics) + metrics_text.gauges(await self._gauges())
 
     async def forward(self, endpoints: list[dict[str, Any]]) -> list[dict[str, Any]]:
         wanted = [Endpoint.from_dict(one) for one in endpoints]
@@ -138,17 +145,28 @@ class LocalKeeper:
             await self.forwarding.add(endpoint)
         return [line.view() for line in self.forwarding.lines]
 
-    def _gauges(self, found: Shedding) -> Iterable[Gauge]:
-        yield "teamwright_shedding", "1 while spans are dropped for want of room.", {}, found.shedding
-        yield "teamwright_dropped_spans", "Dropped for want of room since the home was made.", {}, found.dropped_spans
-        yield "teamwright_disk_free_bytes", "Free on the disk of the home.", {}, found.free
-        yield "teamwright_spans_waiting_bytes", "Taken in and not yet committed.", {}, self.store.waiting
+    async def send_metrics(self, gauges: list[Gauge]) -> None:
+        if self.forwarding.lines:
+            whose = {v.SERVICE_NAME: "engine", v.SERVICE_VERSION: __version__}
+            values = [*gauges, *await self._gauges()]
+            await self.forwarding.send_metrics(metrics_otlp.request(self._metrics, values, whose))
+
+    async def _gauges(self) -> list[Gauge]:
+        room = await asyncio.to_thread(self._shedding)
+        found = [
+            Gauge("teamwright.shedding", {}, float(room.shedding)),
+            Gauge("teamwright.dropped_spans", {}, float(room.dropped_spans)),
+            Gauge("teamwright.disk.free", {}, float(room.free)),
+            Gauge("teamwright.spans.waiting", {}, float(self.store.waiting)),
+        ]
         for line in self.forwarding.lines:
-            waiting = line.spool.size - line.spool.acked
-            yield "teamwright_forward_waiting_bytes", "Not yet sent on.", {"endpoint": line.endpoint.key}, waiting
-        for line in self.forwarding.lines:
-            dropped = line.dropped + self.forwarding.dropped
-            yield "teamwright_forward_dropped_spans", "Never sent on.", {"endpoint": line.endpoint.key}, dropped
+            view, where = line.view(), {ENDPOINT: line.endpoint.key}
+            lost = view["dropped_spans"] + view["refused_spans"] + self.forwarding.dropped
+            found += [
+                Gauge("teamwright.forward.waiting", where, float(view["waiting_bytes"])),
+                Gauge("teamwright.forward.dropped", where, float(lost)),
+            ]
+        return found
 
     def _shedding(self) -> Shedding:
         return shedding(self.store.path, self._home.spool_dir)

@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from teamwright.errors import EngineError
 from teamwright.tracing.collector import BODY_LIMIT
+from teamwright.tracing.instruments import Gauge
 from teamwright.tracing.spool import SpoolName
 
 #: Seconds that a call may take, and those that a collector may be away meanwhile: the guard starts it again.
@@ -56,6 +57,9 @@ class RemoteKeeper:
     async def forward(self, endpoints: list[dict[str, Any]]) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = await self._call("forward", endpoints=endpoints)
         return found
+
+    async def send_metrics(self, gauges: list[Gauge]) -> None:
+        await self._call("send_metrics", gauges=[list(gauge) for gauge in gauges])
 
     async def _call(self, call: str, **asked: Any) -> Any:
         until = time.monotonic() + _PATIENCE

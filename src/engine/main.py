@@ -23,7 +23,7 @@ from teamwright.engine.keeper import forward_to, retention
 from teamwright.engine.liveness import Incarnation
 from teamwright.engine.serving import END_SIGNALS, Server, server
 from teamwright.home import Home
-from teamwright.settings import IDLE, SESSION_DAYS, SESSION_SIZE, number
+from teamwright.settings import IDLE, OTLP_METRICS, SESSION_DAYS, SESSION_SIZE, number
 
 log = logging.getLogger("teamwright.engine")
 
@@ -42,6 +42,7 @@ async def serve(data: dict[str, Any]) -> None:
         sessions=retention(os.environ, SESSION_DAYS, SESSION_SIZE),
         forward_to=forward_to(os.environ),
         collector_url=data.get("collector_url"),
+        metrics_every=number(OTLP_METRICS, os.environ),
     )
     running: Server | None = None
     ending = asyncio.Event()

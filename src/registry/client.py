@@ -23,7 +23,8 @@ class RegistryClient:
     >>> task = asyncio.create_task(client.run())
     >>> await client.leave()
 
-    `on_tokens` gets renewed bearer tokens by audience. `reachable` tells whether the last call was answered.
+    `on_tokens` gets renewed bearer tokens by audience. `load` is told with each call. `reachable` tells whether the
+    last call was answered.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class RegistryClient:
         *,
         token: Callable[[], str],
         on_tokens: Callable[[Mapping[str, str]], None],
+        load: Callable[[], Mapping[str, int]] = dict,
         interval: float | None = None,
     ) -> None:
         self._http = http
@@ -43,6 +45,7 @@ class RegistryClient:
         self._entry = entry
         self._token = token
         self._on_tokens = on_tokens
+        self._load = load
         self._interval = interval
         self.reachable = False
 
@@ -71,7 +74,8 @@ class RegistryClient:
             await self._http.delete(f"{self._base}/{self._id}", headers=self._headers(), timeout=_TIMEOUT)
 
     async def _call(self, listed: bool) -> httpx.Response | None:
-        path, body = (f"{self._id}/heartbeat", {}) if listed else ("register", dict(self._entry))
+        load = {"load": self._load()}
+        path, body = (f"{self._id}/heartbeat", load) if listed else ("register", {**self._entry, **load})
         with suppress(httpx.HTTPError):
             return await self._post(path, body)
         return None

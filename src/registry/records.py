@@ -13,7 +13,10 @@ _TEXT_LIMIT = 4000
 
 @dataclass(frozen=True, slots=True)
 class AgentEntry:
-    """One listed agent. `id` is `job.agent`; times are Unix seconds."""
+    """One listed agent. `id` is `job.agent`; times are Unix seconds.
+
+    `load` is how many messages are `working` and `waiting`, as the last heartbeat had it.
+    """
 
     id: str
     job: str
@@ -28,6 +31,7 @@ class AgentEntry:
     registered_at: float = 0.0
     last_seen: float = 0.0
     details: Mapping[str, Any] = field(default_factory=dict)
+    load: Mapping[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "skills": list(self.skills)}
@@ -62,7 +66,16 @@ def entry_from(data: Any, *, job: str, agent: str, now: float) -> AgentEntry:
         registered_at=now,
         last_seen=now,
         details=details,
+        load=load_from(data),
     )
+
+
+def load_from(data: Any) -> dict[str, int]:
+    """The counts in a heartbeat; what is none is left out."""
+    found = data.get("load") if isinstance(data, Mapping) else None
+    if not isinstance(found, Mapping):
+        return {}
+    return {name: found[name] for name in ("working", "waiting") if type(found.get(name)) is int and found[name] >= 0}
 
 
 def _text(data: Mapping[str, Any], key: str) -> str:

@@ -1,7 +1,9 @@
 """The registry: who is there. Entries live by heartbeats; one without is no longer listed.
 
-POST   /agents/register          {url, incarnation, name, description, version, skills}  → the entry, "lease", "tokens"
-POST   /agents/{id}/heartbeat    → {"lease" in seconds, "tokens": new ones when half the life of the old is over}
+POST   /agents/register          {url, incarnation, name, description, version, skills, load}
+                                 → the entry, "lease", "tokens"
+POST   /agents/{id}/heartbeat    {load: {working, waiting}}
+                                 → {"lease" in seconds, "tokens": new ones when half the life of the old is over}
 DELETE /agents/{id}
 GET    /agents[?job=&skill=&text=]      GET /agents/{id}
 
@@ -20,7 +22,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from teamwright.errors import Refused, TokenRefused, UnknownJob, UserError
-from teamwright.registry.records import AgentEntry, entry_from
+from teamwright.registry.records import AgentEntry, entry_from, load_from
 from teamwright.safety.tokens import Claims
 
 #: Seconds an entry stays listed without a heartbeat; agents beat three times in that time.
@@ -52,7 +54,12 @@ class Registry:
         if entry is None:
             raise UnknownJob(f"{entry_id} is not registered", hint="register again")
         status = data.get("status") if isinstance(data, Mapping) else None
-        entry = replace(entry, last_seen=self._clock(), status=status if isinstance(status, str) else entry.status)
+        entry = replace(
+            entry,
+            last_seen=self._clock(),
+            status=status if isinstance(status, str) else entry.status,
+            load=load_from(data),
+        )
         self._entries[entry_id] = entry
         return entry
 

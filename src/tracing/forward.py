@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ QUEUE_SPANS = 20_000
 SPOOL_LIMIT = 256 << 20
 BATCH_SPANS = 256
 _SECONDS = 30.0
+_METRICS_SECONDS = 5.0
 #: Seconds between two looks at the same trouble in the log.
 _SAY_AGAIN = 600.0
 
@@ -37,26 +38,16 @@ class Forwarding:
     """All endpoints of a home. Build it in the engine's loop; give `take` to the store; `start()`.
 
     Between `take` and the spool rows are in memory: those of the last moments are lost when the engine is killed.
-    `metrics` makes an OTLP metrics request, sent each `metrics_every` seconds (0 = never).
     """
 
-    def __init__(
-        self,
-        wanted: Iterable[Endpoint],
-        folder: Path,
-        *,
-        metrics: Callable[[], bytes] | None = None,
-        metrics_every: float = 0.0,
-    ) -> None:
+    def __init__(self, wanted: Iterable[Endpoint], folder: Path) -> None:
         self._folder = folder
         self.lines = [Line(endpoint, folder) for endpoint in wanted]
         self._rows: deque[Row] = deque()
         self._spooling = threading.Lock()
         self._news = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        self._tasks: list[asyncio.Task[None]] = []
-        self._metrics = metrics
-        self._every = metrics_every
+        self._task: asyncio.Task[None] | None = None
         self.dropped = 0
 
     def take(self, rows: Sequence[Row]) -> None:
@@ -72,9 +63,7 @@ class Forwarding:
     def start(self) -> None:
         for line in self.lines:
             line.start()
-        self._tasks = [asyncio.create_task(self._run(), name="forwarding")]
-        if self._metrics is not None and self._every > 0:
-            self._tasks.append(asyncio.create_task(self._measure(), name="metrics"))
+        self._task = asyncio.create_task(self._run(), name="forwarding")
 
     async def add(self, endpoint: Endpoint) -> None:
         """Send there too, from now on; what is known of the same URL is replaced."""
@@ -83,17 +72,16 @@ class Forwarding:
                 await line.renew(endpoint)
                 return
         made = Line(endpoint, self._folder)
-        if self._tasks:
+        if self._task is not None:
             made.start()
         self.lines.append(made)
 
     async def aclose(self, within: float = 2.0) -> None:
         """What can't be sent within so many seconds waits in the spools."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
         await asyncio.to_thread(self._spool)
-        await self._send_metrics(within)
         await asyncio.gather(*(line.aclose(within) for line in self.lines))
 
     async def _run(self) -> None:
@@ -114,21 +102,9 @@ class Forwarding:
                 for line in list(self.lines):
                     line.put(rows)
 
-    async def _measure(self) -> None:
-        while True:
-            await asyncio.sleep(self._every)
-            await self._send_metrics(_SECONDS)
-
-    async def _send_metrics(self, within: float) -> None:
-        lines = [line for line in self.lines if line.measured]
-        if self._metrics is None or not self._every or not lines:
-            return
-        try:
-            body = self._metrics()
-        except Exception:
-            log.exception("metrics could not be put together")
-            return
-        await asyncio.gather(*(line.send_metrics(body, within) for line in lines))
+    async def send_metrics(self, body: bytes) -> None:
+        """An OTLP metrics request for all that take metrics; tried once, for the next one holds all of it again."""
+        await asyncio.gather(*(line.send_metrics(body, _METRICS_SECONDS) for line in self.lines if line.measured))
 
 
 class Line:

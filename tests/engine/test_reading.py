@@ -35,7 +35,8 @@ async def test_jaeger_and_metrics(inside: InProcess) -> None:
     assert wrong.status_code == 400 and wrong.json()["errors"][0]["msg"] == "'many' is not a whole number"
     page = await inside.http.get("/metrics", headers=inside.operator)
     assert page.headers["content-type"].startswith("text/plain; version=0.0.4")
-    assert 'teamwright_tool_duration_seconds_count{job="team",agent="lead",gen_ai_tool_name="t"} 1' in page.text
+    counted = 'gen_ai_execute_tool_duration_seconds_count{teamwright_job="team",teamwright_agent="lead",'
+    assert counted + 'gen_ai_tool_name="t"} 1' in page.text
 
 
 async def test_what_jaegers_ui_and_grafana_ask_for(inside: InProcess) -> None:

@@ -7,16 +7,22 @@ import os
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
+import httpx
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from prometheus_client.parser import text_string_to_metric_families
 
 from teamwright.tracing import glossary
 from teamwright.tracing import vocabulary as v
+from teamwright.tracing.instruments import INSTRUMENTS
 from teamwright.tracing.testing import attributes
 
 if TYPE_CHECKING:
@@ -26,14 +32,24 @@ HELLO = "examples/jobs/hello.yaml"
 
 
 class Receiver:
-    """An OTLP/HTTP server that decodes with OpenTelemetry's own classes. It has no place for metrics."""
+    """An OTLP/HTTP server that decodes with OpenTelemetry's own classes."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, takes_metrics: bool) -> None:
+        self.takes_metrics = takes_metrics
         self.spans: list[Span] = []
+        self.metrics: dict[str, Metric] = {}
+        self.asked: Counter[str] = Counter()
         self.keys: set[str | None] = set()
         self.came = threading.Condition()
 
     def take(self, path: str, body: bytes, key: str | None) -> int:
+        self.asked[path] += 1
+        if path == "/v1/metrics" and self.takes_metrics:
+            (block,) = ExportMetricsServiceRequest.FromString(body).resource_metrics
+            with self.came:
+                self.metrics = {metric.name: metric for metric in block.scope_metrics[0].metrics}
+                self.came.notify_all()
+            return 200
         if path != "/v1/traces":
             return 404
         request = ExportTraceServiceRequest.FromString(body)
@@ -92,7 +108,8 @@ def test_flags(deploy: Deploy) -> None:
     ):
         wrong = deploy(*words)
         assert wrong.code == 2 and what in wrong.err and "\n" in wrong.err.strip(), wrong
-    first, second = Receiver(), Receiver()
+    first, second = Receiver(takes_metrics=False), Receiver(takes_metrics=True)
+    deploy.environment["TEAMWRIGHT_OTLP_METRICS"] = "0.5"
     with serving(first) as one, serving(second) as two:
         deploy("engine", "start").ok()
         # The engine runs already: it is told, and of one that nobody listens to the user is.
@@ -111,6 +128,20 @@ def test_flags(deploy: Deploy) -> None:
 
         # An engine that dies remembers whom it was told of; content goes to the one that was to have it.
         deploy("query", "hello", "first", "--otlp", two, "--otlp-content").ok()
+        second.wait(lambda: "teamwright.agent.heartbeat.age" in second.metrics)
+        second.wait(lambda: "gen_ai.workflow.duration" in second.metrics)
+        assert set(second.metrics) <= set(INSTRUMENTS) and first.asked["/v1/metrics"] <= 2  # one per engine
+        ages = second.metrics["teamwright.agent.heartbeat.age"].gauge.data_points
+        queues = second.metrics["teamwright.agent.queue.length"].gauge.data_points
+        assert len(ages) == len(queues) >= 2 and all(0 <= point.as_double < 30 for point in ages)
+        token = (deploy.home / "operator.token").read_text().strip()
+        url = deploy("engine", "status", "--json").ok().json["url"]
+        page = httpx.get(f"{url}/metrics", headers={"authorization": f"Bearer {token}"}).text
+        families = {family.name for family in text_string_to_metric_families(page)}
+        assert {
+            "teamwright_agent_heartbeat_age_seconds", "teamwright_agent_queue_length", "teamwright_agent_restarts",
+            "teamwright_forward_waiting_bytes", "gen_ai_workflow_duration_seconds",
+        } <= families  # fmt: skip
         os.kill(deploy("engine", "status", "--json").ok().json["processes"]["engine"], signal.SIGKILL)
         asked = deploy("query", "hello", "Say hello to Ada", "--json").ok().json
         inner = second.trace(asked["trace_id"])

@@ -1,0 +1,31 @@
+"""What the engine knows of agents at this moment, as gauges."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from teamwright.registry.records import AgentEntry
+from teamwright.tracing import vocabulary as v
+from teamwright.tracing.instruments import Gauge
+
+_UP = ("healthy", "busy")
+
+
+def of_agents(
+    views: Iterable[Mapping[str, Any]], entries: Iterable[AgentEntry], clock: Callable[[], float] = time.time
+) -> Iterator[Gauge]:
+    """`views` are the jobs as `ps JOB` shows them, `entries` the registry's."""
+    for view in views:
+        for agent in view["agents"]:
+            who = {v.JOB: view["job"], v.AGENT: agent["id"]}
+            yield Gauge("teamwright.agent.up", who, float(agent["status"] in _UP))
+            yield Gauge("teamwright.agent.restarts", who, float(agent["restarts"] or 0))
+    now = clock()
+    for entry in entries:
+        who = {v.JOB: entry.job, v.AGENT: entry.agent}
+        yield Gauge("teamwright.agent.heartbeat.age", who, max(0.0, round(now - entry.last_seen, 3)))
+        for name, key in (("teamwright.agent.queue.length", "waiting"), ("teamwright.agent.working", "working")):
+            if key in entry.load:
+                yield Gauge(name, who, float(entry.load[key]))
