@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,12 +24,15 @@ QUERIES = 200
 CITIES = ("Oslo", "Rome", "Constantinople", "Lagos", "Springfield", "Turin", "Manchester")
 
 
+#: A new client for each thread: they are for one at a time.
+Connect = Callable[[], Client]
+
+
 @pytest.fixture
-def client(deploy: Deploy) -> Iterator[Client]:
-    deploy("start", TEAM / "crowd.yaml").ok()
-    deploy("start", TEAM / "forecast.yaml").ok()
-    with connect(Home(deploy.home), start=False, environ=deploy.environment) as client:
-        yield client
+def clients(deploy: Deploy) -> Iterator[Connect]:
+    for job in ("crowd", "forecast"):
+        deploy("start", TEAM / f"{job}.yaml").ok()
+    yield lambda: connect(Home(deploy.home), start=False, environ=deploy.environment)
     deploy("stop", "--all").ok()
 
 
@@ -60,12 +63,18 @@ def seen(spans: list[dict[str, Any]], of: dict[str, Any]) -> Any:
     return of["agent"], json.loads(text)["word"], sorted(seen(spans, span) for span in handled)
 
 
-def test_two_hundred_queries_and_parallel_calls_of_one_tool(client: Client) -> None:
+def test_two_hundred_queries_over_a_mesh_of_ten(clients: Connect) -> None:
     def ask(number: int) -> Any:
-        return client.query("crowd", json.dumps(question(number)))
+        with clients() as client:
+            return client.query("crowd", json.dumps(question(number)))
 
     with ThreadPoolExecutor(QUERIES) as pool:
         results = list(pool.map(ask, range(QUERIES)))
+    with clients() as client:
+        check_crowd(client, results)
+
+
+def check_crowd(client: Client, results: list[Any]) -> None:
     assert len({result.trace_id for result in results}) == QUERIES
     known: set[str] = set()
     for number, result in enumerate(results):
@@ -86,19 +95,28 @@ def test_two_hundred_queries_and_parallel_calls_of_one_tool(client: Client) -> N
         assert all(span["end_ns"] > span["start_ns"] >= starts.get(span["parent_id"], 0) for span in spans)
     assert len(client.traces(job="crowd", limit=1000)) == QUERIES
 
+
+def test_parallel_calls_of_one_tool(clients: Connect) -> None:
     def forecast(number: int) -> Any:
         cities = random.Random(number).sample(CITIES, 4)
-        return cities, client.query("forecast", f"What is the weather in {', '.join(cities[:3])} and {cities[3]}?")
+        with clients() as client:
+            return cities, client.query("forecast", f"What is the weather in {', '.join(cities[:3])} and {cities[3]}?")
 
     with ThreadPoolExecutor(20) as pool:
         forecasts = list(pool.map(forecast, range(20)))
+    with clients() as client:
+        check_forecasts(client, forecasts)
+
+
+def check_forecasts(client: Client, forecasts: list[Any]) -> None:
     for cities, result in forecasts:
         trace = client.trace(result.trace_id)
-        calls = [span["attributes"] for span in trace["spans"] if span["name"] == "execute_tool weather"]
+        spans = [span for span in trace["spans"] if span["name"] == "execute_tool weather"]
+        calls = [span["attributes"] for span in spans]
         told = {
             json.loads(call["gen_ai.tool.call.arguments"])["city"]: call["gen_ai.tool.call.result"] for call in calls
         }
         assert told == {city: f"{city} has {sum(map(ord, city))} clouds" for city in cities}, result
         assert len({call["gen_ai.tool.call.id"] for call in calls}) == 4
         assert all(value in result.answer for value in told.values())
-        assert max(span["start_ns"] for span in spans) < min(span["end_ns"] for span in spans), "one after another"
+        assert max(span["start_ns"] for span in spans) < min(span["end_ns"] for span in spans)

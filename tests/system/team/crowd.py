@@ -1,4 +1,4 @@
-"""Agents of a mesh that ask whom they are told to, all at once; and a tool that takes longer for short names."""
+"""Agents of a mesh that ask whom they are told to, all at once; and a tool whose calls wait for each other."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import json
 
 from teamwright import Agent, Turn, tool
+from teamwright.tracing.runs import current_run
 
 
 class Member(Agent):
@@ -19,8 +20,17 @@ class Member(Agent):
         return " ".join([wanted["word"], *(answer.text for answer in answers)])
 
 
+#: Calls of the tool in each run; none returns before all have begun.
+TOGETHER = 4
+_meetings: dict[str, asyncio.Barrier] = {}
+
+
 @tool(tags=["weather"])
 async def weather(city: str) -> str:
     """The weather in a city."""
-    await asyncio.sleep(0.1 + 0.5 / len(city))
+    run = current_run()
+    assert run is not None
+    meeting = _meetings.setdefault(run.run_id, asyncio.Barrier(TOGETHER))
+    async with asyncio.timeout(20):
+        await meeting.wait()
     return f"{city} has {sum(map(ord, city))} clouds"
