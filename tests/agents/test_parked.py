@@ -168,7 +168,7 @@ async def test_the_answer_comes_after_the_queues_have_gone(team: Team, runtime: 
     await close(here)
 
 
-async def test_memory_stays_flat(team: Team, runtime: Runtime) -> None:
+async def test_objects_and_tasks_stay_as_many(team: Team, runtime: Runtime) -> None:
     here = Here(runtime, team, finished=100, parked=100)
 
     async def round_of(finished: int, parked: int) -> None:
