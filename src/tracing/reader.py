@@ -104,6 +104,19 @@ class SpanReader:
             found += fresh
         return found
 
+    def columns(self, view: str) -> list[str]:
+        """The names of a view's columns."""
+        return [row[1] for row in self._memory.execute(f"pragma table_info({view})")]
+
+    def each(self, query: str, values: Sequence[Any]) -> Iterator[tuple[Any, ...]]:
+        """Row by row what a query with a `trace_id` as its first column gives, each trace from where it is known best:
+        the store's first, then those of which something still lies in a spool.
+        """
+        if self._disk is not None:
+            skipped = {trace.hex() for trace in self._overlaid}
+            yield from (tuple(row) for row in self._disk.execute(query, values) if row[0] not in skipped)
+        yield from (tuple(row) for row in self._memory.execute(query, values))
+
     def show(self, trace_id: str | None, *, job: str | None = None) -> Trace:
         """The trace of that id, or of which these are the first digits; without one the newest query.
 

@@ -7,12 +7,15 @@ import io
 import json
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+from teamwright.errors import MissingExtra
 from teamwright.home import Home
 from teamwright.tracing.store import SpanStore
+from teamwright.tracing.tables import write_parquet
 from teamwright.tracing.testing import Spans
 from teamwright.tracing.tracer import Tracer
 
@@ -91,3 +94,35 @@ def test_diff_and_stats(home: Home) -> None:
 
 def test_tail(home: Home) -> None:
     assert deploy(home, "tail", "--seconds", "0") == ""
+
+
+def test_tables_of_all_traces(home: Home) -> None:
+    def table(view: str, *words: str) -> list[dict[str, str]]:
+        return list(csv.DictReader(io.StringIO(deploy(home, "export", "--view", view, *words))))
+
+    assert [row["question"] for row in table("queries")] == ["What is one?", "What is three?"]
+    assert [row["labels"] for row in table("runs")] == ["", ""]  # the fixture's agents were given no run
+    calls = table("model_calls", "--job", "team", "--since", "1h")
+    assert [(row["model"], row["input_tokens"], row["cost_usd"]) for row in calls] == [("gpt-4o", "1000", "0.0035")] * 2
+    assert [row["status"] for row in table("tool_calls")] == ["ok", "ok", "ok", "error"]
+    assert table("tool_calls", "--job", "other") == table("a2a_calls") == []
+    told = json.loads(
+        deploy(home, "export", "--view", "tool_calls", "--format", "parquet", "-o", "t.parquet", "--json")
+    )
+    assert told["rows"] == 4
+    found = import_module("pyarrow.parquet").read_table(told["file"])
+    assert found.column("status").to_pylist() == ["ok", "ok", "ok", "error"]
+    assert (
+        str(found.schema.field("start_ns").type) == "int64" and str(found.schema.field("duration_ms").type) == "double"
+    )
+    assert found.column("source").to_pylist() == [None] * 4
+    assert "no ID" in deploy(home, "export", "abc", "--view", "runs", code=2)
+    assert "goes into a file" in deploy(home, "export", "--view", "runs", "--format", "parquet", code=2)
+    assert "is for tables" in deploy(home, "export", "--format", "parquet", code=2)
+
+
+def test_parquet_without_its_package_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(MissingExtra) as caught:
+        write_parquet(tmp_path / "x.parquet", ["a"], iter([("1",)]))
+    assert caught.value.hint == "pip install 'teamwright[parquet]'" and not (tmp_path / "x.parquet").exists()

@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 from scripts import trace_docs
 from teamwright.tracing import glossary
 from teamwright.tracing import vocabulary as v
+from teamwright.tracing.reader import SpanReader
+from teamwright.tracing.tables import VIEWS
 from teamwright.tracing.testing import Spans, attributes
 from teamwright.tracing.tracer import Tracer
 
@@ -35,3 +40,12 @@ def test_phoenix_sees_the_kinds(tracer: Tracer, spans: Spans) -> None:
         assert found[v.OPENINFERENCE_KIND] == glossary.SPANS[found[v.OPERATION]][2]
         assert set(found) <= set(glossary.ATTRIBUTES)
     assert attributes(spans.named("invoke_workflow team"))[v.SESSION_ID] == "s1"
+
+
+def test_the_page_has_the_columns_of_the_views(tmp_path: Path) -> None:
+    page = trace_docs.PAGE.read_text()
+    shared = {"trace_id", "job", "session", "start_ns", "duration_ms", "status"}
+    with SpanReader(tmp_path / "none.db") as reader:
+        for view in VIEWS:
+            match = re.search(rf"^\| `{view}` \| [^|]* \| ([^|]*) \|$", page, re.M)
+            assert match and shared | set(match[1].strip().split(", ")) == set(reader.columns(view))
