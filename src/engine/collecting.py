@@ -32,6 +32,7 @@ from teamwright.engine.liveness import Incarnation
 from teamwright.engine.serving import END_SIGNALS, Server, server
 from teamwright.errors import TeamwrightError, UserError
 from teamwright.home import Home
+from teamwright.host.pulse import BEAT
 from teamwright.safety.epochs import EpochFile
 from teamwright.safety.tokens import Issuer, Verifier
 from teamwright.tracing import collector
@@ -111,7 +112,7 @@ async def serve(order: Mapping[str, Any]) -> None:
     line = await GuardLine.open(int(order["control"]), on_event=lambda message: None)
 
     async def listen_to_guard() -> None:
-        await line.run()
+        await line.run(order.get("beat", BEAT))
         end()
 
     listening = asyncio.create_task(listen_to_guard(), name="line to the guard")

@@ -9,7 +9,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Literal, Protocol
 
-Op = Literal["host", "leave", "restart"]
+from teamwright.host.pulse import BEAT
+
+Op = Literal["host", "leave", "restart", "beat"]
 
 
 class Guard(Protocol):
@@ -44,8 +46,20 @@ class GuardLine:
         with suppress(OSError, RuntimeError):  # a guard that is gone ends us soon anyway
             self._writer.write(json.dumps({"op": op, **more}).encode() + b"\n")
 
-    async def run(self) -> None:
-        """Pass on the guard's events until it closes the line."""
+    async def run(self, every: float = BEAT) -> None:
+        """Pass on the guard's events until it closes the line, and tell it every so many seconds that we live."""
+        beating = asyncio.create_task(self._beat(every), name="signs of life")
+        try:
+            await self._listen()
+        finally:
+            beating.cancel()
+
+    async def _beat(self, every: float) -> None:
+        while True:
+            self.send("beat")
+            await asyncio.sleep(every)
+
+    async def _listen(self) -> None:
         with suppress(OSError):
             while line := await self._reader.readline():
                 with suppress(ValueError):

@@ -26,7 +26,7 @@ from teamwright.tracing.retention import Retention
 from teamwright.tracing.shedding import Shedding, shedding
 from teamwright.tracing.spool import SpoolName
 from teamwright.tracing.store import SpanStore
-from teamwright.tracing.trace_file import TraceFiles
+from teamwright.tracing.trace_file import TraceFiles, size_of
 
 log = logging.getLogger("teamwright.spans")
 
@@ -193,9 +193,18 @@ class LocalKeeper:
 
     def expire(self) -> int:
         """Delete the traces that are to be kept no longer, and their files; how many. Blocks."""
-        gone = self.store.expire(self._retention)
-        for job, trace in gone:
-            self._home.trace_file(job or "unknown", trace).unlink(missing_ok=True)
+
+        def forget(job: str, trace: str) -> int:
+            file = self._home.trace_file(job or "unknown", trace)
+            try:
+                size = file.stat().st_size
+                file.unlink()
+            except OSError:
+                return 0
+            return size
+
+        beside = sum(size_of(folder) for folder in (self._home.path / "jobs").glob("*/traces"))
+        gone = self.store.expire(self._retention, beside=beside, forget=forget)
         if gone:
             log.info("%d old traces deleted", len(gone))
         return len(gone)

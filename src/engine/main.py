@@ -23,6 +23,7 @@ from teamwright.engine.keeper import forward_to, retention
 from teamwright.engine.liveness import Incarnation
 from teamwright.engine.serving import END_SIGNALS, Server, server
 from teamwright.home import Home
+from teamwright.host.pulse import BEAT
 from teamwright.settings import IDLE, OTLP_METRICS, SESSION_DAYS, SESSION_SIZE, number
 
 log = logging.getLogger("teamwright.engine")
@@ -60,7 +61,7 @@ async def serve(data: dict[str, Any]) -> None:
     engine = Engine(order, line)
 
     async def listen_to_guard() -> None:
-        await line.run()
+        await line.run(data.get("beat", BEAT))
         end()  # the guard is gone
 
     listening = asyncio.create_task(listen_to_guard(), name="line to the guard")

@@ -10,6 +10,7 @@ Run by file path, without site-packages: `python -I -S guard.py ORDER`. ORDER is
     version, fingerprint      of the code, for engine.json
     env                       the allow-listed environment of everything below; else the guard's own
     lifeline                  number of an inherited socket to whoever started us
+    beat                      seconds between two signs of life of each of ours (3)
     lock_wait                 seconds to wait for a guard that is just leaving (5)
     entry                     for tests. Stand-ins: engine, host, collector: [arguments to python]; more in `main.py`.
                               undying: true: any number of deaths is fine, what died starts again at once
@@ -21,6 +22,7 @@ means that our starter died or was interrupted, and the engine is told: {"event"
 Each gets one argument: JSON with the order's keys (not env, lifeline) and url, port, on_demand, guard (pid),
 umask (the starter's), collector_url (null: the engine takes in spans itself), and the numbers of the descriptors handed
 over: `listener` (its listening socket) and `control` (a socket to the guard: lines of JSON, both ways).
+    all → guard: {"op": "beat"}, every few seconds (`pulse.py` has what comes of silence)
     engine → guard: {"op": "host"}, {"op": "leave"}, {"op": "restart", "version", "fingerprint"}
     guard → engine: {"event": "host_started", "pid"}, {"event": "host_exit", "pid", "code", "signal", "planned"},
                     {"event": "collector_started", "pid"}, {"event": "collector_exit", …}, {"event": "client_gone"}
@@ -50,6 +52,7 @@ if "teamwright" not in sys.modules:  # run by path: make the package importable,
 
 from teamwright.host import proc
 from teamwright.host.claim import GAVE_UP, Claim, Refusal
+from teamwright.host.pulse import BEAT
 from teamwright.host.spawn import become_subreaper, close_all_but, take_standard_files
 from teamwright.host.sweep import Records, forget, kill_below, sweep
 from teamwright.host.ward import Ward, open_log, say
@@ -98,17 +101,19 @@ class Guard:
         if swept := sweep(self.home, self.claim.home_id):
             self.log(f"swept what an earlier engine left running: {swept}")
         entry = self.order.get("entry") or {}
+        beat = self.order.setdefault("beat", BEAT)
         engine = [self.order["python"], *(entry.get("engine") or ["-I", "-m", "teamwright.engine.main"])]
         host = [self.order["python"], *(entry.get("host") or ["-I", "-m", "teamwright.host.main"])]
-        self.engine = Ward("engine", engine, self.claim.bind_port(self.order.get("port")), self.home / "engine.log")
-        self.host = Ward("host", host, self.claim.bind_socket(), self.home / "host.log")
+        listener = self.claim.bind_port(self.order.get("port"))
+        self.engine = Ward("engine", engine, listener, self.home / "engine.log", beat)
+        self.host = Ward("host", host, self.claim.bind_socket(), self.home / "host.log", beat)
         self.wards = [self.host, self.engine]
         url = None
         if self.order.get("collector"):
             listener = self.claim.bind_any()
             url = f"http://127.0.0.1:{listener.getsockname()[1]}"
             command = [self.order["python"], *(entry.get("collector") or ["-I", "-m", "teamwright.engine.collecting"])]
-            self.collector = Ward("collector", command, listener, self.home / "collector.log")
+            self.collector = Ward("collector", command, listener, self.home / "collector.log", beat)
             self.wards.append(self.collector)
         self.order.update(url=self.claim.url, port=self.claim.port, guard=os.getpid(), collector_url=url)
         self._publish()
@@ -164,9 +169,13 @@ class Guard:
                 self.log(f"{ward.name} did not leave in time")
                 ward.kill_at = None
                 ward.signal(signal.SIGKILL)
+            if ward.pid is not None and (why := ward.pulse.gone(ward.pid)) is not None:
+                self.log(f"{ward.name} (pid {ward.pid}) is killed: {why}")
+                ward.signal(signal.SIGKILL)
 
     def _pause(self) -> float | None:
         due = [at for ward in self.wards for at in (ward.start_at, ward.kill_at) if at is not None]
+        due += [ward.pulse.due() for ward in self.wards if ward.pid is not None]
         return max(0.0, min(due) - time.monotonic()) if due else None
 
     def _start(self, ward: Ward) -> None:
@@ -305,7 +314,9 @@ class Guard:
 
     def _obey(self, ward: Ward, message: dict[str, Any]) -> None:
         op = message["op"]
-        if op == "leave":
+        if op == "beat":
+            ward.pulse.beat()
+        elif op == "leave":
             self.log(f"the {ward.name} wants us all to leave")
             self._leave()
         elif op == "host" and self.host.pid is None and not self.leaving:

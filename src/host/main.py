@@ -22,8 +22,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from teamwright.host import zygote
 from teamwright.host.proc import MARK
+from teamwright.host.pulse import BEAT
 from teamwright.host.spawn import become_subreaper
 from teamwright.host.sweep import kill_below
+from teamwright.host.ward import say
 from teamwright.settings import ENGINE_ONLY
 
 if TYPE_CHECKING:
@@ -97,6 +99,7 @@ class _Host:
         loop.add_signal_handler(signal.SIGHUP, lambda: None)
         self._control = socket.socket(fileno=self._order["control"])
         loop.add_reader(self._control, self._guard_gone)
+        self._beat()
         if os.getppid() != self._order["guard"]:  # it went before the handler was there
             self._guard_gone()
         self._make_epochs()
@@ -112,6 +115,13 @@ class _Host:
         await desk.open(socket.socket(fileno=self._order["listener"]), self._fleet)
         self._trees.reap()  # what ended before the handler was there
         await self._trees.watch()
+
+    def _beat(self) -> None:
+        """Tell the guard every few seconds that we live."""
+        import asyncio
+
+        say(self._control, {"op": "beat"})
+        asyncio.get_running_loop().call_later(self._order.get("beat", BEAT), self._beat)
 
     def _make_epochs(self) -> None:
         """Every agent checks this file at each call, and counts a missing one as a halt."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from teamwright.host import proc
+from teamwright.host.pulse import BEAT, Pulse
 from teamwright.host.spawn import spawn
 
 _LOG_LIMIT = 1_000_000
@@ -27,7 +28,9 @@ _DELAYS = (0.0, 0.1, 0.3, 1.0, 2.0, 5.0)
 class Ward:
     """A process that is started again when it ends: its command, its listener, its control socket, its deaths."""
 
-    def __init__(self, name: str, command: list[str], listener: socket.socket, log_file: Path) -> None:
+    def __init__(
+        self, name: str, command: list[str], listener: socket.socket, log_file: Path, beat: float = BEAT
+    ) -> None:
         self.name = name
         self.command = command
         self.listener = listener
@@ -37,6 +40,7 @@ class Ward:
         self.start_at: float | None = None
         self.kill_at: float | None = None
         self.replacing = False
+        self.pulse = Pulse(beat)
         self._received = b""
         self._deaths: list[float] = []
 
@@ -61,6 +65,7 @@ class Ward:
         finally:
             theirs.close()
         self.control, self._received = ours, b""
+        self.pulse.begin()
 
     def terminate(self, seconds: float) -> None:
         """Ask it to leave, and kill it after `seconds`; at once when it is stopped and can't hear us."""

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -202,17 +202,25 @@ class SpanStore:
 
         return self._submit(work, 0)
 
-    def expire(self, limits: Retention) -> list[tuple[str, str]]:
-        """Delete the oldest traces as `limits` has it; (job, trace id) of each. Blocks, ingest doesn't."""
+    def expire(
+        self, limits: Retention, *, beside: int = 0, forget: Callable[[str, str], int] = lambda job, trace: 0
+    ) -> list[tuple[str, str]]:
+        """Delete the oldest traces as `limits` has it; (job, trace id) of each. Blocks, ingest doesn't.
+
+        `beside` is what traces take beside the store, in bytes; `forget` deletes that of one and tells its size.
+        """
         gone: list[tuple[str, str]] = []
         while True:
+            size = None if limits.size is None else max(0, limits.size - beside)
+            now = replace(limits, size=size)
 
-            def work(db: sqlite3.Connection) -> tuple[list[tuple[str, str]], dict[bytes, dict[str, Any]]]:
-                return expire(db, limits, self._now()), {}
+            def work(db: sqlite3.Connection, now: Retention = now) -> tuple[list[tuple[str, str]], dict[bytes, Any]]:
+                return expire(db, now, self._now()), {}
 
             found: list[tuple[str, str]] = self._submit(work, 0).result()
             if not found:
                 return gone
+            beside -= sum(forget(job, trace) for job, trace in found)
             gone += found
 
     def close(self) -> None:

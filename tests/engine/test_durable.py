@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -55,7 +56,7 @@ def enduring(request: pytest.FixtureRequest, home: Home, environment: dict[str, 
     order = {
         "home": str(home.path), "home_id": home.id, "run_dir": str(home.run_dir), "python": sys.executable, "port": 0,
         "stay": True, "host": True, "collector": request.param == "process", "version": "1", "fingerprint": "f",
-        "lifeline": theirs.fileno(), "entry": {"undying": True},
+        "lifeline": theirs.fileno(), "beat": 0.5, "entry": {"undying": True},
     }  # fmt: skip
     with theirs:
         guard = subprocess.Popen(
@@ -72,6 +73,8 @@ def enduring(request: pytest.FixtureRequest, home: Home, environment: dict[str, 
         with Client(url, launch._token(home, url, environment)) as client:
             begin(client, pair())
             yield client
+        alarms = "is killed" in home.guard_log.read_text()
+        assert alarms == (request.node.originalname == "test_stopped_processes_are_replaced"), "a false alarm"
     finally:
         guard.send_signal(signal.SIGTERM)
         guard.wait(40)
@@ -205,3 +208,20 @@ def test_a_killed_agent_leaves_no_open_span(enduring: Client, home: Home) -> Non
     assert lost["agent"] == "helper" and lost["attributes"]["error.type"] == "process_lost"
     assert lost["message"].startswith("process_lost") and lost["events"][-1]["name"] == "agent lost"
     assert not trace["complete"] and trace["missing"]["lost"] == 1
+
+
+def _replaced(client: Client, name: str, pid: int) -> bool:
+    return client.status()["processes"][name] not in (None, pid)
+
+
+@pytest.mark.parametrize("enduring", ["process"], indirect=True)
+def test_stopped_processes_are_replaced(enduring: Client) -> None:
+    """SIGSTOP: it lives, holds its sockets, and does nothing."""
+    before = enduring.status()["processes"]
+    for name in ("collector", "host", "engine"):
+        os.kill(before[name], signal.SIGSTOP)
+        eventually(partial(_replaced, enduring, name, before[name]), 30)
+    eventually(lambda: enduring.job("team")["status"] == "running", 30)
+    assert enduring.query("team", "0 again").status == "ok"
+    log = (Path(enduring.status()["home"]) / "guard.log").read_text()
+    assert log.count("is killed: stopped by a signal") == 3

@@ -1,11 +1,17 @@
 from __future__ import annotations
 
+import asyncio
+import os
 from pathlib import Path
 
+from teamwright.engine.keeper import LocalKeeper
+from teamwright.engine.liveness import Incarnation
+from teamwright.home import Home
 from teamwright.tracing.reader import SpanReader
 from teamwright.tracing.retention import Retention
 from teamwright.tracing.store import SpanStore
 from teamwright.tracing.testing import Clock, Spans
+from teamwright.tracing.trace_file import size_of, write
 from teamwright.tracing.tracer import Tracer
 
 DAY = 86_400 * 10**9
@@ -48,3 +54,26 @@ def test_by_size_the_oldest_first(tmp_path: Path) -> None:
     assert 50 <= len(left) < 200 and len(gone) + len(left) == 300
     assert left[0].startswith("299 ") and left[-1].startswith(f"{len(gone)} ")
     store.close()
+
+
+def test_trace_files_count_and_go_too(tmp_path: Path) -> None:
+    clock = Clock()
+    home = Home(tmp_path / "logs").create()
+    keeper = SpanStore(home.spans_db, now=clock)
+    traces = [ask(keeper, clock, f"{number} " + "x" * 2000) for number in range(120)]
+    for trace in traces:
+        write(home.trace_file("team", trace), {"text": "x" * 20_000})
+    keeper.close()
+
+    async def expired() -> int:
+        local = LocalKeeper(home, Retention(size=2_000_000), guard=Incarnation.of(os.getpid()))
+        try:
+            return local.expire()
+        finally:
+            await local.aclose()
+
+    gone = asyncio.run(expired())
+    left = [trace for trace in traces if home.trace_file("team", trace).exists()]
+    assert 0 < gone < 120 and left == traces[gone:] and len(queries(home.spans_db)) == len(left)
+    assert size_of(home.trace_file("team", traces[0]).parent) < 2_000_000
+    assert asyncio.run(expired()) == 0
