@@ -58,7 +58,8 @@ def find_city(
         "source": SAMPLE,
         "summary": "; ".join(
             f"{city.name}, {city.country} ({city.latitude:.2f}, {city.longitude:.2f})" for city in found
-        ),
+        )
+        + f" ({SAMPLE})",
     }
 
 
@@ -72,7 +73,7 @@ def distance(origin: Origin, destination: Destination) -> dict[str, Any]:
         "kilometres": round(kilometres, 1),
         "miles": round(kilometres / 1.609344, 1),
         "source": SAMPLE,
-        "summary": f"{start.name} to {end.name}: {kilometres:,.0f} km ({kilometres / 1.609344:,.0f} miles).",
+        "summary": f"{start.name} to {end.name}: {kilometres:,.0f} km ({kilometres / 1.609344:,.0f} miles; {SAMPLE}).",
     }
 
 
@@ -100,7 +101,7 @@ def route(
         "kilometres": round(kilometres),
         "hours": round(hours, 1),
         "source": f"{SAMPLE}; length and time are estimates",
-        "summary": f"By {used}: {' - '.join(names)}, about {kilometres:,.0f} km, {hours:.1f} hours.{note}",
+        "summary": f"By {used}: {' - '.join(names)}, about {kilometres:,.0f} km, {hours:.1f} hours ({SAMPLE}).{note}",
     }
 
 

@@ -116,7 +116,7 @@ def financial_ratios(symbol: Symbol) -> dict[str, Any]:
         "price": price,
         **ratios,
         "summary": (
-            f"{name} ({series.symbol}, {sector}): P/E {multiple if multiple is not None else 'none (loss)'},"
+            f"{name} ({series.symbol}, {sector}): P/E {_multiple(multiple)},"
             f" P/B {ratios['price_to_book']}, net margin {ratios['net_margin_percent']}%, return on equity"
             f" {ratios['return_on_equity_percent']}%, debt to equity {ratios['debt_to_equity']}, current ratio"
             f" {ratios['current_ratio']}, dividend yield {ratios['dividend_yield_percent']}% ({series.source})."
@@ -153,8 +153,7 @@ def compare(
             best[key] = (max if highest else min)(values)[1]
     lines = [
         f"- {row['symbol']}: return {row['return_percent']}%, volatility {row['volatility_percent']}%, drawdown"
-        f" {row['max_drawdown_percent']}%, P/E {row['price_to_earnings']}, return on equity"
-        f" {row['return_on_equity_percent']}%, debt to equity {row['debt_to_equity']} ({row['source']})"
+        f" {row['max_drawdown_percent']}%, {_ratios(row)} ({row['source']})"
         for row in rows
     ]
     words = ", ".join(f"{key.removesuffix('_percent').replace('_', ' ')} {name}" for key, name in best.items())
@@ -167,3 +166,17 @@ def _head(series: Series) -> dict[str, Any]:
 
 def _percent(share: float) -> float:
     return round(share * 100, 2)
+
+
+def _multiple(value: float | None) -> str:
+    """A company that makes a loss has no price-earnings ratio."""
+    return "none (loss)" if value is None else str(value)
+
+
+def _ratios(row: dict[str, Any]) -> str:
+    if row["debt_to_equity"] is None:
+        return "no balance sheet"
+    return (
+        f"P/E {_multiple(row['price_to_earnings'])}, return on equity {row['return_on_equity_percent']}%,"
+        f" debt to equity {row['debt_to_equity']}"
+    )

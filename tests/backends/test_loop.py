@@ -39,18 +39,29 @@ def calls(*names: str, **arguments: Any) -> Reply:
 async def test_calls_run_at_once_and_their_results_go_back_in_order(fake_turn: Any, spans: Any) -> None:
     together = asyncio.Barrier(3)
 
-    async def slow(n: int = 1) -> int:
-        async with asyncio.timeout(1), together:
-            return n
+    async def slow(n: int) -> str:
+        async with asyncio.timeout(5), together:
+            pass
+        for _ in range(10 * (3 - n)):  # the first one asked for is the last one done
+            await asyncio.sleep(0)
+        done.append(n)
+        return f"result of {n}"
 
-    step, shown = script(calls("slow", "slow", "slow", n=7), Reply("done", usage=Usage(input_tokens=5)))
+    done: list[int] = []
+    asked_for = tuple(ToolCall(f"c{n}", "slow", {"n": n}) for n in range(3))
+    first_reply = Reply(calls=asked_for, usage=Usage(input_tokens=10, output_tokens=2))
+    step, shown = script(first_reply, Reply("done", usage=Usage(input_tokens=5)))
     turn = fake_turn("go", tools=[a_tool("slow", slow)])
     answer = await loop.run(turn, step)
     assert answer.text == "done"
     first, asked, results = shown[1]
     assert (first, isinstance(asked, Asked)) == (Said("user", "go"), True)
     assert isinstance(results, Results)
-    assert [(result.call.id, result.text) for result in results.results] == [("c0", "7"), ("c1", "7"), ("c2", "7")]
+    assert done == [2, 1, 0]
+    expected = [(f"c{n}", f"result of {n}") for n in range(3)]
+    assert [(result.call.id, result.text) for result in results.results] == expected
+    held = [(found["gen_ai.tool.call.id"], found["gen_ai.tool.call.result"]) for _, found, _ in spans()]
+    assert sorted(held) == expected
     assert turn.usage == Usage(input_tokens=15, output_tokens=2, model_calls=2, tool_calls=3)
     assert [name for name, _, _ in spans()] == ["execute_tool slow"] * 3
 

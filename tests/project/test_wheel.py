@@ -67,5 +67,12 @@ def test_wheel(root: Path, uv_environment: dict[str, str], tmp_path: Path) -> No
         )  # fmt: skip
         assert failed.returncode == 1
         assert "radon is not installed" in json.loads(failed.stdout.splitlines()[0])["answer"]
+        # with the three programs beside it, as that line says, the running job does its work
+        programs = ("ruff", "bandit", "radon")
+        run("uv", "pip", "install", "--quiet", "--python", python, "--constraint", constraints, *programs)
+        (elsewhere / "odd.py").write_text("import os\n\n\ndef run(text):\n    return eval(text)\n")
+        asked = json.loads(run(deploy, "query", "code-review", "Review `odd.py`", "--json", folder=elsewhere))
+        for words in ("odd.py:1 F401", "odd.py:5 B307", "1 function, average complexity 1.0"):
+            assert words in asked["answer"]
     finally:
         run(deploy, "stop", "--all", folder=elsewhere)

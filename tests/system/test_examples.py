@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import re
 import shutil
 from dataclasses import dataclass
@@ -158,6 +159,11 @@ def test_every_citation_of_the_report_leads_to_a_source(deploy: Deploy, root: Pa
     question = EXAMPLES["research-assistant"].question
     asked = deploy("query", "example:research-assistant", question, "--json").ok().json
     head, _, references = asked["answer"].partition("## References")
+    findings = re.findall(r"^- (.+) \[([a-z0-9-]+)\]$", head.partition("## Claims")[0], re.MULTILINE)
+    assert len(findings) >= 10
+    for sentence, source in findings:
+        text = (root / "examples" / "tools" / "library" / f"{source}.md").read_text()
+        assert sentence in " ".join(text.split()), (source, sentence)
     cited = set(re.findall(r"\[([a-z0-9]+(?:-[a-z0-9]+)+)\]", head))
     assert len(cited) >= 5
     library = {path.stem for path in (root / "examples" / "tools" / "library").glob("*.md")}
@@ -171,6 +177,28 @@ def test_files_of_the_pipeline_are_written_where_the_caller_is(deploy: Deploy, r
     deploy("query", "example:file-pipeline", "Process mine.csv", folder=folder).ok()
     assert sorted(path.name for path in (folder / "out").glob("*.clean.csv")) == ["mine.clean.csv"]
     assert len((folder / "out" / "mine.clean.csv").read_text().splitlines()) == 177
+    deploy("stop", "--all").ok()
+
+
+def test_calls_of_one_tool_at_the_same_time_keep_their_own_results(deploy: Deploy) -> None:
+    """The model's answer that only calls is those calls; each call's span and result are its own."""
+    deploy("start", "example:stock-workflow").ok()
+    question = "What is the weather in Lisbon, Paris and Berlin?"
+    asked = deploy("query", "stock-workflow/weather", question, "--json").ok().json
+    spans = whole(deploy("trace", "show", asked["trace_id"], "--json").ok().json)
+    first, last = [span["attributes"] for span in spans if span["name"] == "chat offline"]
+    (message,) = json.loads(first["gen_ai.output.messages"])
+    assert [part["type"] for part in message["parts"]] == ["tool_call"] * 3
+    wanted = {part["id"]: part["arguments"]["city"] for part in message["parts"]}
+    assert sorted(wanted.values()) == ["Berlin", "Lisbon", "Paris"]
+    tools = [span["attributes"] for span in spans if span["name"] == "execute_tool current_weather"]
+    results = {found["gen_ai.tool.call.id"]: found["gen_ai.tool.call.result"] for found in tools}
+    assert results.keys() == wanted.keys()
+    for call, city in wanted.items():
+        assert json.loads(results[call])["city"] == city
+    answers = json.loads(last["gen_ai.input.messages"])[-1]
+    assert {part["id"]: part["response"] for part in answers["parts"]} == results
+    assert all(f"{city}: " in asked["answer"] for city in wanted.values())
     deploy("stop", "--all").ok()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,6 +22,15 @@ def whole(trace: dict[str, Any]) -> list[dict[str, Any]]:
     assert [span for span in spans[1:] if span["parent_id"] not in ids] == [], "orphans"
     assert [span for span in spans if span["end_ns"] <= span["start_ns"]] == [], "no duration"
     assert trace["complete"] is True
+    nothing = (None, "", "null", "None", "[]", "{}")
+    assert [(span["name"], *item) for span in spans for item in span["attributes"].items() if item[1] in nothing] == []
+    for span in spans:
+        for which in ("gen_ai.input.messages", "gen_ai.output.messages"):
+            for message in json.loads(span["attributes"].get(which, "[]")):
+                assert message["parts"], (span["name"], which)
+                for part in message["parts"]:
+                    said = {"text": "content", "tool_call": "arguments", "tool_call_response": "response"}[part["type"]]
+                    assert part[said] not in (None, "", "null"), (span["name"], which, part)
     return spans
 
 
