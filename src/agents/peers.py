@@ -23,6 +23,7 @@ from teamwright.agents.foreign import endpoint, fetch_card
 from teamwright.agents.spec import FOREIGN, AgentSpec, PeerSpec
 from teamwright.agents.wire import HEADERS, read_answer, request_body
 from teamwright.backends.api import File, Peer, PeerAnswer, Usage
+from teamwright.backends.parts import said
 from teamwright.errors import LimitReached, PeerError
 from teamwright.tracing import vocabulary as v
 from teamwright.tracing.propagation import RUN_EXT, inject
@@ -91,7 +92,10 @@ class Peers:
         name = await self._name(peer, run) if peer is not None else agent[:_NAME_LIMIT]
         # The span stands for the wish, so that a call that is refused here shows in the trace, question and all.
         with self._tracer.peer_call(
-            target=name, target_id=peer.id if peer is not None else None, message=text, method="SendMessage"
+            target=name,
+            target_id=peer.id if peer is not None else None,
+            message=said("user", text, files),
+            method="SendMessage",
         ) as span:
             if peer is None:
                 raise self._unknown(agent)
@@ -145,7 +149,8 @@ class Peers:
                     caller.count(Usage.unknown())
                 raise
         grant.spent = answer.usage.peer_calls
-        span.answer(answer.text, state=answer.state, usage=answer.usage)
+        told = said("assistant", answer.text, answer.files, answer.data)
+        span.answer(told, state=answer.state, usage=answer.usage)
         span.set({v.TASK_ID: answer.task_id})
         if answer.session and answer.session != session:
             self._sessions[(run.user or "", run.session or "", peer.id)] = answer.session

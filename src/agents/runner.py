@@ -17,6 +17,7 @@ from teamwright.agents.spec import AgentSpec
 from teamwright.agents.turn import AgentTurn, Emit
 from teamwright.agents.work import Incoming, Outcome, Rests, State, Work
 from teamwright.backends.api import Answer, File, Tool, Usage
+from teamwright.backends.parts import said
 from teamwright.errors import LimitReached, TeamwrightError
 from teamwright.tracing import vocabulary as v
 from teamwright.tracing.propagation import extract, run_from_metadata
@@ -201,7 +202,7 @@ class Runner:
     def _span(self, message: Incoming, run: RunContext, links: Sequence[Parent] = ()) -> AgentSpan:
         parent = extract(message.headers, message.metadata)
         return self._tracer.agent(
-            message=message.text,
+            message=said("user", message.text, message.files),
             session=message.context_id,
             run=run,
             task_id=message.task_id,
@@ -257,7 +258,8 @@ def _counted(work: Work, emit: Emit | None) -> Emit | None:
 
 
 def _describe(span: AgentSpan, outcome: Outcome, work: Work) -> None:
-    span.answer(outcome.answer.text or None, state=outcome.state, usage=outcome.usage)
+    answer = outcome.answer
+    span.answer(said("assistant", answer.text, answer.files, answer.data), state=outcome.state, usage=outcome.usage)
     if work.pieces > 1 or (work.pieces == 0 and outcome.state == "completed" and work.message.task_id):
         span.artifact_update(ARTIFACT, pieces=max(1, work.pieces))
     span.status_update(outcome.state)

@@ -13,6 +13,7 @@ from teamwright.engine.frames import Reading
 from teamwright.engine.records import AgentRecord, JobRecord, RunRow, TaskRow
 from teamwright.engine.state import EngineState
 from teamwright.safety.tokens import Claims
+from teamwright.tracing import messages
 from teamwright.tracing import vocabulary as v
 from teamwright.tracing.propagation import RUN_EXT, USAGE_EXT, ParentContext, extract, inject
 from teamwright.tracing.runs import RunContext, RunId
@@ -151,6 +152,7 @@ def admit(
     message = dict(params["message"])
     metadata = dict(message.get("metadata") or {})
     text = _text(message.get("parts"))
+    asked = messages.said("user", text, _files(message.get("parts")))
     if not message.get("contextId") and not message.get("taskId"):
         # Ours rather than the agent's, so that a query can be found again before its task is known.
         message["contextId"] = new_id()
@@ -170,7 +172,7 @@ def admit(
     started = time.time_ns()
     span = tracer.query(
         job.name,
-        text=text,
+        text=asked,
         user=user,
         session=context,
         labels=labels,
@@ -195,7 +197,7 @@ def admit(
         parent_id=parent.span_id if parent else None,
         task_id=message.get("taskId"),
         context_id=context,
-        query=text if job.plan.content == "full" else "",
+        query=messages.plain_text(messages.encode(asked)) if asked and job.plan.content == "full" else "",
         user=user,
         labels=labels,
         revision=job.plan.revision,
@@ -219,4 +221,20 @@ def _told(metadata: Mapping[str, Any], claims: Claims) -> tuple[str, dict[str, s
 def _text(parts: Any) -> str:
     if not isinstance(parts, list):
         return ""
-    return "\n".join(str(part["text"]) for part in parts if isinstance(part, Mapping) and part.get("text"))
+    found = [part for part in parts if isinstance(part, Mapping)]
+    words = [str(part["text"]) for part in found if part.get("text")]
+    return "\n".join(words or [messages.to_json(part["data"]) for part in found if part.get("data")])
+
+
+def _files(parts: Any) -> list[messages.Part]:
+    """The files of a message, as 1.0 and as 0.3 write them."""
+    found = []
+    for number, part in enumerate(parts if isinstance(parts, list) else (), start=1):
+        if isinstance(part, Mapping) and any(part.get(key) for key in ("raw", "url", "file")):
+            file = part["file"] if isinstance(part.get("file"), Mapping) else part
+            name = file.get("filename") or file.get("name") or f"file-{number}"
+            media_type = file.get("mediaType") or file.get("mimeType") or "application/octet-stream"
+            raw, uri = file.get("raw") or file.get("bytes"), file.get("url") or file.get("uri")
+            size = len(raw) // 4 * 3 - raw[-2:].count("=") if isinstance(raw, str) else None
+            found.append(messages.file(str(name), str(media_type), size, uri if isinstance(uri, str) else None))
+    return found

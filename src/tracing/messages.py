@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from json.encoder import encode_basestring as quoted
 from typing import Any
@@ -37,6 +37,18 @@ def tool_call(name: str, arguments: Any, call_id: str | None = None) -> Part:
 def tool_result(response: Any, call_id: str | None = None) -> Part:
     """A part that answers a tool call."""
     return {"type": "tool_call_response", "id": call_id, "response": response}
+
+
+def file(name: str, media_type: str, size: int | None = None, uri: str | None = None) -> Part:
+    """A part that is a file, without what is in it: its size in bytes, or where it lies."""
+    found = {"type": "file", "name": name, "mime_type": media_type, "size": size, "uri": uri}
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def said(role: str, words: str, files: Iterable[Part] = ()) -> Messages | None:
+    """Words with files beside them; None where there is neither."""
+    parts = [*([text(words)] if words else []), *files]
+    return words or None if len(parts) == bool(words) else message(role, *parts)
 
 
 def message(role: str, *parts: Part, finish_reason: str | None = None) -> dict[str, Any]:
@@ -76,7 +88,8 @@ def plain_text(encoded: str | None) -> str:
             f"{part['name']}({to_json(part.get('arguments'))})" for part in parts if part.get("type") == "tool_call"
         ]
         replies = [_said(part.get("response")) for part in parts if part.get("type") == "tool_call_response"]
-        return " ".join(words + calls + replies)
+        files = [f"(file {part['name']})" for part in parts if part.get("type") == "file"]
+        return " ".join(words + calls + replies + files)
     except (ValueError, LookupError, TypeError, AttributeError):
         return encoded or ""
 

@@ -48,11 +48,11 @@ class QuerySpan(ActiveSpan):
 
     __slots__ = ()
 
-    def answer(self, text: str | None, *, state: str | None = None, usage: Usage | None = None) -> Self:
+    def answer(self, said: Messages | None, *, state: str | None = None, usage: Usage | None = None) -> Self:
         """What the user got. `state` is the task's, `usage` the sum over the whole tree."""
         self.set(
             {
-                v.OUTPUT_MESSAGES: encode(text, "assistant") if text else None,
+                v.OUTPUT_MESSAGES: encode(said, "assistant") if said else None,
                 v.TASK_STATE: state,
             }
         )

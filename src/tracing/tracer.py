@@ -46,7 +46,7 @@ class Tracer(Starter):
         self,
         job: str,
         *,
-        text: str | None = None,
+        text: Messages | None = None,
         user: str | None = None,
         session: str | None = None,
         labels: Mapping[str, str] | None = None,

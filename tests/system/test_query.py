@@ -8,7 +8,7 @@ import pty
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -67,7 +67,28 @@ def test_files(shared_deploy: Deploy, folder: Path) -> None:
     asked = shared_deploy("query", "desk", "data", *files, "--json").ok().json
     assert json.loads(asked["answer"]) == {"files": [["a.txt", "text/plain", "abc"], ["b.csv", "text/csv", "x,y"]]}
     assert "agents" not in asked
+    root, server = spans_of(shared_deploy, asked["trace_id"])
+    for span in (root, server):
+        (said,) = json.loads(span["attributes"]["gen_ai.input.messages"])
+        assert said["parts"] == [
+            {"type": "text", "content": "data"},
+            {"type": "file", "name": "a.txt", "mime_type": "text/plain", "size": 3},
+            {"type": "file", "name": "b.csv", "mime_type": "text/csv", "size": 3},
+        ]
+        (said,) = json.loads(span["attributes"]["gen_ai.output.messages"])
+        assert json.loads(said["parts"][0]["content"]) == json.loads(asked["answer"])
     assert shared_deploy("query", "desk", "keep", *files).ok().out == "a.txt 3\nb.csv 3\n"
+    for span in spans_of(shared_deploy, "")[1:]:
+        assert "b.csv" in span["attributes"]["gen_ai.input.messages"], span
+
+
+def spans_of(deploy: Deploy, trace_id: str) -> list[Any]:
+    """The spans of a trace, of the newest where none is named; those that say something first."""
+    found = deploy("trace", "show", *([trace_id] if trace_id else []), "--json").ok().json
+    assert found["complete"]
+    spans: list[Any] = found["spans"]
+    assert [span["kind"] for span in spans if span["kind"] == "SERVER"], "nobody answered"
+    return [span for span in spans if span["kind"] != "INTERNAL" or span["parent_id"] is None]
 
 
 def test_files_that_do_not_go(shared_deploy: Deploy, folder: Path) -> None:
