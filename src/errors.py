@@ -141,11 +141,15 @@ class TokenRefused(Refused):
 
 
 class LimitReached(TeamwrightError):
-    """A limit of the query was reached; `limit` is its key in the job file."""
+    """A limit of the query was reached; `limit` is its key in the job file, `reason` the word that a failure gets."""
 
     def __init__(self, limit: str, message: str) -> None:
         super().__init__(message)
         self.limit = limit
+
+    @property
+    def reason(self) -> str:
+        return "budget_exhausted" if self.limit == "cost_usd" else self.limit
 
 
 class PeerError(TeamwrightError):

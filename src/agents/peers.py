@@ -132,7 +132,7 @@ class Peers:
             headers["authorization"] = f"Bearer {token}"
         metadata: dict[str, Any] = {}
         below = run.child(job=peer.job, agent=peer.agent)
-        below = _with_limits(below, grant.share, deadline)
+        below = replace(_with_limits(below, grant.share, deadline), dollars_left=grant.dollars)
         inject(span, headers, metadata, run=below)
         span.set({v.A2A_MESSAGE_ID: message_id})
         if peer.kind == "url":

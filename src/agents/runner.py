@@ -240,7 +240,12 @@ class Runner:
             user=run.user or (None if claims.role == "agent" else claims.sub),
             peer_calls_left=calls,
             deadline_ns=min(ends) if ends else None,
+            dollars_left=_least(run.dollars_left, limits.cost_usd),
         )
+
+
+def _least(one: float | None, other: float | None) -> float | None:
+    return min((value for value in (one, other) if value is not None), default=None)
 
 
 def _counted(work: Work, emit: Emit | None) -> Emit | None:
@@ -272,7 +277,7 @@ def _describe(span: AgentSpan, outcome: Outcome, work: Work) -> None:
 def _failed(run: RunContext, turn: AgentTurn | None, error: Exception) -> Outcome:
     if isinstance(error, TeamwrightError):
         error.run_id = error.run_id or run.run_id  # a peer's failure has the peer's
-        found = getattr(error, "limit", None) or getattr(error, "reason", None)
+        found = getattr(error, "reason", None)
         text, reason = error.message, found or _snake(type(error).__name__)
         log.warning("run failed: %s", text)
     else:

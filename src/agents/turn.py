@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 
-from teamwright.agents.budget import PeerBudget
+from teamwright.agents.budget import PeerBudget, Purse
 from teamwright.agents.gate import Slot
 from teamwright.agents.peers import Peers
 from teamwright.agents.worker_turns import content_of, media_type_of
@@ -47,7 +47,8 @@ class AgentTurn:
         self.tools = tools
         self.limits = limits
         self.usage = Usage()
-        self.budget = PeerBudget(run.peer_calls_left)
+        self.purse = Purse(run.dollars_left)
+        self.budget = PeerBudget(run.peer_calls_left, self.purse)
         self._peers = peers
         self._slot = slot
         self._emit = emit
@@ -96,18 +97,22 @@ class AgentTurn:
         """A follow-up has come: what happens from now on belongs to its run."""
         self.run = run
         self.usage = Usage()
-        self.budget = PeerBudget(run.peer_calls_left)
+        self.purse = Purse(run.dollars_left)
+        self.budget = PeerBudget(run.peer_calls_left, self.purse)
         self.streamed.clear()
         self._emit = emit
 
     def count(self, usage: Usage) -> None:
-        """Add to what this turn used. Raises LimitReached when that passes a limit."""
+        """Add to what this turn used. Raises LimitReached when that passes the limit of tool calls."""
         self.usage = self.usage + usage
+        self.purse.spend(usage.cost_usd or 0.0)
         limits = self.limits
         if limits.tool_calls is not None and self.usage.tool_calls > limits.tool_calls:
             raise LimitReached("tool_calls", f"more than {limits.tool_calls} tool calls (limit tool_calls)")
-        if limits.cost_usd is not None and (self.usage.cost_usd or 0.0) > limits.cost_usd:
-            raise LimitReached("cost_usd", f"the query has cost more than ${limits.cost_usd:g} (limit cost_usd)")
+
+    def afford(self, dollars: float | None) -> None:
+        """Before a model call that will cost about so much: raises LimitReached when the query may not spend it."""
+        self.purse.afford(dollars or 0.0)
 
     def waiting(self) -> AbstractAsyncContextManager[None]:
         """While it is open the run holds no slot: it waits for somebody else."""

@@ -180,7 +180,13 @@ class Turn(Protocol):
         """
 
     def count(self, usage: Usage) -> None:
-        """Add to what this turn used; raises LimitReached when a limit is passed."""
+        """Add to what this turn used; raises LimitReached when the limit of tool calls is passed."""
+
+    def afford(self, dollars: float | None) -> None:
+        """Ask before every model call, with what it will cost at least: None = not known.
+
+        Raises LimitReached (cost_usd) when the query has not that much left, or nothing at all.
+        """
 
 
 @dataclass(frozen=True, slots=True)

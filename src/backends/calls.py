@@ -22,7 +22,6 @@ from teamwright.backends.api import BackendConfig, Turn
 from teamwright.backends.loop import Reply
 from teamwright.backends.options import Options
 from teamwright.errors import BackendError
-from teamwright.tracing import vocabulary as v
 from teamwright.tracing.outgoing import stamp
 from teamwright.tracing.spans import ModelSpan
 
@@ -80,12 +79,18 @@ class Calling:
             options.seconds("timeout", 300.0),
         )
 
-    async def make(self, turn: Turn, once: Callable[[str, int], Awaitable[Reply]]) -> Reply:
-        """`once(model, attempt)`, attempts counted from 1, until one goes well. Raises the last ModelError."""
+    async def make(
+        self, turn: Turn, once: Callable[[str, int], Awaitable[Reply]], cost: Callable[[str], float | None]
+    ) -> Reply:
+        """`once(model, attempt)`, attempts counted from 1, until one goes well. Raises the last ModelError.
+
+        `cost` says what a call of that model takes at least, in dollars: raises LimitReached where that is too much.
+        """
         attempt = 0
         for model in self.models:
             for tried in range(self.retries + 1):
                 attempt += 1
+                turn.afford(cost(model))
                 try:
                     return await once(model, attempt)
                 except ModelError as error:
@@ -187,7 +192,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 def note(span: ModelSpan, error: ModelError) -> None:
     """Put a server's rate limit on the call's span."""
     if error.reason == "rate_limited":
-        span.event(v.EVENT_RATE_LIMIT, {"retry_after": error.retry_after})
+        span.rate_limited(retry_after=error.retry_after)
 
 
 def guessed_tokens(text: str) -> int:

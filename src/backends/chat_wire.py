@@ -208,19 +208,22 @@ class Gathered:
         return said
 
 
-def tokens(gathered: Gathered, asked: Sequence[Mapping[str, Any]]) -> tuple[dict[str, int | None], float | None, bool]:
-    """What a call used: tokens for a span, dollars where the server names them, and whether the tokens are guessed."""
+def tokens(gathered: Gathered, read: int) -> tuple[dict[str, int | None], float | None, bool]:
+    """What a call used: tokens for a span, dollars where the server names them, and whether the tokens are guessed.
+
+    `read` is the guess of what went in.
+    """
     usage = gathered.usage
     if not usage or not isinstance(usage.get("prompt_tokens"), int):
         written = gathered.text + gathered.thinking + "".join(to_json(call.arguments) for call in gathered.calls)
-        return {"input_tokens": guessed_tokens(to_json(asked)), "output_tokens": guessed_tokens(written)}, None, True
-    read, wrote = usage.get("prompt_tokens_details") or {}, usage.get("completion_tokens_details") or {}
+        return {"input_tokens": read, "output_tokens": guessed_tokens(written)}, None, True
+    details, wrote = usage.get("prompt_tokens_details") or {}, usage.get("completion_tokens_details") or {}
     cost = usage.get("cost")
     return (
         {
             "input_tokens": usage["prompt_tokens"],
             "output_tokens": usage.get("completion_tokens"),
-            "cache_read_tokens": read.get("cached_tokens"),
+            "cache_read_tokens": details.get("cached_tokens"),
             "reasoning_tokens": wrote.get("reasoning_tokens"),
         },
         float(cost) if isinstance(cost, int | float) else None,

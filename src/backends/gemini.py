@@ -17,11 +17,12 @@ from pydantic import ValidationError
 from teamwright.backends import gemini_wire as wire
 from teamwright.backends import loop
 from teamwright.backends.api import Answer, BackendConfig, Turn, Usage
-from teamwright.backends.calls import Calling, ModelError, broken, is_local, new_client, note, refused
+from teamwright.backends.calls import Calling, ModelError, broken, guessed_tokens, is_local, new_client, note, refused
 from teamwright.backends.catalog import CATALOG
 from teamwright.backends.loop import Entry, Reply
 from teamwright.backends.options import Options
 from teamwright.tracing.cost import price
+from teamwright.tracing.messages import to_json
 from teamwright.tracing.spans import ModelSpan
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class GeminiBackend:
         self._thoughts = options.flag("thoughts", True)
         self._refuses: set[str] = set()
         self._generation = _generation(config.model_options, options, types.GenerateContentConfig)
+        self._most: int = self._generation.max_output_tokens or 0
         base = options.text("base_url") or os.environ.get("GOOGLE_GEMINI_BASE_URL") or None
         vertex = os.environ.get("GOOGLE_GENAI_USE_VERTEXAI", "").lower() in ("1", "true")
         self._provider = "gcp.vertex_ai" if vertex else "gcp.gemini"
@@ -80,6 +82,7 @@ class GeminiBackend:
         async def step(entries: Sequence[Entry]) -> Reply:
             contents = wire.contents(entries)
             shown = loop.to_messages(entries)
+            read = guessed_tokens(to_json(shown) + self._config.system)
 
             async def once(model: str, attempt: int) -> Reply:
                 with turn.tracer.model_call(
@@ -89,13 +92,16 @@ class GeminiBackend:
                     system=self._config.system or None,
                     attempt=attempt,
                 ) as span:
-                    return await self._call(turn, model, contents, span)
+                    return await self._call(turn, model, contents, read, span)
 
-            return await self._calling.make(turn, once)
+            def cost(model: str) -> float | None:
+                return self._dollars(model, {"input_tokens": read, "output_tokens": self._most})
+
+            return await self._calling.make(turn, once, cost)
 
         return await loop.run(turn, step, output_schema=self._config.output_schema)
 
-    async def _call(self, turn: Turn, model: str, contents: list[dict[str, Any]], span: ModelSpan) -> Reply:
+    async def _call(self, turn: Turn, model: str, contents: list[dict[str, Any]], read: int, span: ModelSpan) -> Reply:
         said = wire.Gathered()
         speaks = self._config.output_schema is None
         try:
@@ -113,7 +119,7 @@ class GeminiBackend:
                         span.first_token()
                     if words and speaks:
                         await turn.stream(words)
-            return self._reply(said, model, contents, span)
+            return self._reply(said, model, read, span)
         except self._failures as problem:
             error = self._as_error(problem)
             note(span, error)
@@ -159,15 +165,18 @@ class GeminiBackend:
                     error.passing, error.retry_after = True, 0.0
         return error
 
-    def _reply(self, said: wire.Gathered, model: str, contents: list[dict[str, Any]], span: ModelSpan) -> Reply:
-        tokens, guessed = said.tokens(contents)
-        cost = price(
+    def _dollars(self, model: str, tokens: Mapping[str, int | None]) -> float | None:
+        return price(
             model.removeprefix("gemini/").removeprefix("models/"),
             self._provider,
             input_tokens=tokens["input_tokens"],
             output_tokens=tokens["output_tokens"],
             cache_read_tokens=tokens.get("cache_read_tokens"),
         )
+
+    def _reply(self, said: wire.Gathered, model: str, read: int, span: ModelSpan) -> Reply:
+        tokens, guessed = said.tokens(read)
+        cost = self._dollars(model, tokens)
         if said.blocked is None and said.finish is not None:
             message = loop.reply_message(
                 said.text, said.calls, thinking=said.thinking, finish_reason=said.finish_reason

@@ -7,7 +7,7 @@ model refuses to go on.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
@@ -112,12 +112,12 @@ class Gathered:
             hint = "raise model_options.max_tokens"
             raise ModelError("the model used all its tokens before it said anything", reason="length", hint=hint)
 
-    def tokens(self, asked: Sequence[Mapping[str, Any]]) -> tuple[dict[str, int | None], bool]:
-        """What the call used, and whether that is guessed. Gemini counts thoughts apart from the answer."""
+    def tokens(self, read: int) -> tuple[dict[str, int | None], bool]:
+        """What the call used, and whether that is guessed (`read`: what went in). Thoughts are counted apart."""
         usage = self.usage
         if usage is None or usage.prompt_token_count is None:
             written = self.text + self.thinking + "".join(to_json(call.arguments) for call in self._calls)
-            return {"input_tokens": guessed_tokens(to_json(asked)), "output_tokens": guessed_tokens(written)}, True
+            return {"input_tokens": read, "output_tokens": guessed_tokens(written)}, True
         thoughts = usage.thoughts_token_count or 0
         return {
             "input_tokens": usage.prompt_token_count + (usage.tool_use_prompt_token_count or 0),

@@ -16,11 +16,12 @@ import httpx
 from teamwright.backends import chat_wire as wire
 from teamwright.backends import loop
 from teamwright.backends.api import Answer, BackendConfig, Turn, Usage
-from teamwright.backends.calls import Calling, ModelError, broken, is_local, new_client, note, refused
+from teamwright.backends.calls import Calling, ModelError, broken, guessed_tokens, is_local, new_client, note, refused
 from teamwright.backends.catalog import CATALOG
 from teamwright.backends.loop import Entry, Reply
 from teamwright.backends.options import Options
 from teamwright.tracing.cost import price
+from teamwright.tracing.messages import to_json
 from teamwright.tracing.spans import ModelSpan
 
 OFFICIAL = "https://api.openai.com/v1"
@@ -70,9 +71,7 @@ class Server:
 
     def dollars(self, model: str, tokens: Mapping[str, int | None]) -> float | None:
         """By the list; a model that isn't in it costs nothing on this machine, and elsewhere nobody knows what."""
-        name, provider = model, self.provider
-        if provider == "openrouter" and "/" in model:
-            provider, _, name = model.partition("/")
+        name, provider, _ = asked(model, self.base_url)
         found = price(
             name,
             provider,
@@ -116,6 +115,7 @@ class OpenAIBackend:
         async def step(entries: Sequence[Entry]) -> Reply:
             messages = wire.messages(self._config.system, entries)
             shown = loop.to_messages(entries)
+            read = guessed_tokens(to_json(shown) + self._config.system)
 
             async def once(model: str, attempt: int) -> Reply:
                 with turn.tracer.model_call(
@@ -125,13 +125,18 @@ class OpenAIBackend:
                     system=self._config.system or None,
                     attempt=attempt,
                 ) as span:
-                    return await self._call(turn, model, messages, span)
+                    return await self._call(turn, model, messages, read, span)
 
-            return await self._calling.make(turn, once)
+            def cost(model: str) -> float | None:
+                most = self._config.model_options
+                written = most.get("max_completion_tokens") or most.get("max_tokens") or 0
+                return self._server.dollars(model, {"input_tokens": read, "output_tokens": written})
+
+            return await self._calling.make(turn, once, cost)
 
         return await loop.run(turn, step, output_schema=self._config.output_schema)
 
-    async def _call(self, turn: Turn, model: str, messages: list[dict[str, Any]], span: ModelSpan) -> Reply:
+    async def _call(self, turn: Turn, model: str, messages: list[dict[str, Any]], read: int, span: ModelSpan) -> Reply:
         said = wire.Gathered()
         speaks = self._config.output_schema is None
         try:
@@ -148,7 +153,7 @@ class OpenAIBackend:
                         await turn.stream(words)
             if (words := said.rest()) and speaks:
                 await turn.stream(words)
-            return self._reply(said, model, messages, span)
+            return self._reply(said, model, read, span)
         except (httpx.HTTPError, ModelError) as problem:
             error = problem if isinstance(problem, ModelError) else broken(problem, self._who, self._calling.timeout)
             note(span, error)
@@ -189,11 +194,11 @@ class OpenAIBackend:
                     error.passing, error.retry_after = True, 0.0
         raise error
 
-    def _reply(self, said: wire.Gathered, model: str, messages: list[dict[str, Any]], span: ModelSpan) -> Reply:
+    def _reply(self, said: wire.Gathered, model: str, read: int, span: ModelSpan) -> Reply:
         if said.finish is None and not said.done:
             raise ModelError(f"the answer of {self._who} broke off", reason="cut", passing=True)
         calls = said.calls
-        tokens, dollars, guessed = wire.tokens(said, messages)
+        tokens, dollars, guessed = wire.tokens(said, read)
         cost = self._server.dollars(model, tokens) if dollars is None else dollars
         message = loop.reply_message(said.text, calls, thinking=said.thinking, finish_reason=said.finish_reason)
         span.answer(message, finish_reason=said.finish_reason, model=said.model, response_id=said.id)
@@ -207,6 +212,15 @@ class OpenAIBackend:
             estimated=guessed or (dollars is None and bool(cost)),
         )
         return Reply(said.text, calls, usage, said.raw(calls))
+
+
+def asked(model: str, base_url: str) -> tuple[str, str, bool]:
+    """Who answers for a model there: its name and provider in the price list, and whether it is on this machine."""
+    host = httpx.URL(base_url or OFFICIAL).host
+    provider = _PROVIDERS.get(host, "openai")
+    if provider == "openrouter" and "/" in model:
+        provider, _, model = model.partition("/")
+    return model.removeprefix("openai/"), provider, is_local(host)
 
 
 async def _chunks(response: httpx.Response) -> AsyncIterator[Mapping[str, Any]]:

@@ -17,7 +17,7 @@ from teamwright.backends.loader import BUILT_IN, option_faults
 from teamwright.errors import Problem
 from teamwright.host.api import RestartPolicy
 from teamwright.jobs import own_code
-from teamwright.jobs.backend_choice import DEFAULT, choose, faults, install_command, installed
+from teamwright.jobs.backend_choice import DEFAULT, choose, faults, install_command, installed, unpriced
 from teamwright.jobs.merging import KINDS, environments, kinds_of, merge
 from teamwright.jobs.modules import Fault, check_class, check_function, inspect_module
 from teamwright.jobs.names import looks_secret, suggestion
@@ -210,6 +210,12 @@ class AgentResolver:
             )
         for keys, fault, better in faults(info, entry.model, entry.backend_options):
             self._findings.report(self._origin(path[1], *keys), fault, better)
+        if entry.limits.cost_usd is not None and unpriced(info, entry.model, entry.backend_options):
+            self._findings.report(
+                self._origin(path[1], "limits", "cost_usd"),
+                f"nobody knows what {entry.model} costs, so this could not be held",
+                "take a model that is in the price list, or leave it out",
+            )
         return info
 
     def _check_code(self, entry: AgentEntry, path: KeyPath) -> None:
@@ -228,6 +234,10 @@ class AgentResolver:
             self._findings.fault(self._origin(path[1], key), fault)
         for key in own_code.idle_keys(kind, raw):
             self._findings.warn((*path, key), f"does nothing for a {kind}: agent")
+        if kind in OWN_INTERPRETER and entry.limits.cost_usd is not None:
+            place = self._origin(path[1], "limits", "cost_usd")
+            tell = self._findings.report if place[0] == "agents" else self._findings.warn
+            tell(place, f"what the models cost that a {kind}: agent asks by itself is not seen: it would not be held")
 
     def _check_options(self, entry: AgentEntry, backend: BackendInfo, path: KeyPath) -> None:
         """The options of the backend, as the backend itself sees them."""

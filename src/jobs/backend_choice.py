@@ -10,6 +10,8 @@ from teamwright.backends.catalog import CATALOG, BackendInfo, for_model
 from teamwright.jobs.names import suggestion
 
 DEFAULT = "offline"
+#: How the price list calls those whose models a backend asks.
+_PRICED_AS = {"claude": "anthropic", "gemini": "gcp.gemini"}
 
 
 def choose(
@@ -44,6 +46,25 @@ def faults(
         if key not in (info.options or ()):
             message = f"the backend {info.name} has no option {key!r}"
             yield ("backend_options", key), message, suggestion(key, info.options or (), kind="options")
+
+
+def unpriced(info: BackendInfo, model: str | None, options: Mapping[str, object]) -> bool:
+    """Whether nobody knows what a call of that model costs, so that a limit in dollars could not be held."""
+    if not info.paid or model is None:
+        return False
+    from teamwright.tracing.cost import price
+
+    provider: str | None = _PRICED_AS.get(info.name)
+    name = model
+    if info.name == "openai":
+        from teamwright.backends.openai import asked
+
+        name, provider, local = asked(model, str(options.get("base_url") or ""))
+        if local:
+            return False  # one that is not in the list costs nothing there
+    elif "/" in name:
+        provider, _, name = name.partition("/")
+    return price(name, provider, input_tokens=1, output_tokens=1) is None
 
 
 def installed(info: BackendInfo, find: Callable[[str], object] = importlib.util.find_spec) -> bool:

@@ -140,7 +140,10 @@ class LimitKeys(Strict):
         ),
     )
     cost_usd: Annotated[float, Field(ge=0)] | None = Field(
-        default=None, description="Dollars of one agent; 5.00 where it is not given and its backend costs money."
+        default=None,
+        description=(
+            "Dollars of a query, from this agent down; 5.00 where it is not given and its backend costs money."
+        ),
     )
 
 

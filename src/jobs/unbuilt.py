@@ -41,7 +41,6 @@ class Row:
 TABLE: tuple[Row, ...] = (
     Row("agent.scope", "scope is not built yet, and without it nothing would hold the agent back", refuse=True),
     Row("agent.approve", "approvals are not built yet, and without them nobody would be asked", refuse=True),
-    Row("agent.limits.cost_usd", "cost limits are not built yet, and nothing would stop the spending", refuse=True),
     Row("watch", "watchers are not built yet, and nothing would be watched", refuse=True),
     Row(
         "agent.deployment.target",

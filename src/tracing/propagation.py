@@ -8,6 +8,7 @@ Nothing here raises on what comes in from outside: it is there and well-formed, 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
@@ -117,6 +118,7 @@ def run_to_metadata(run: RunContext) -> dict[str, Any]:
         "labels": dict(run.labels),
         "depth": run.depth,
         "peer_calls_left": run.peer_calls_left,
+        "dollars_left": run.dollars_left,
         "deadline_ns": None if run.deadline_ns is None else str(run.deadline_ns),
     }
     return {RUN_EXT: {key: str(value) if isinstance(value, RunId) else value for key, value in values.items()
@@ -144,6 +146,7 @@ def run_from_metadata(metadata: Mapping[str, Any] | None) -> RunContext | None:
             depth=max(0, _number(data.get("depth")) or 0),
             peer_calls_left=_number(data.get("peer_calls_left")),
             deadline_ns=_number(data.get("deadline_ns")),
+            dollars_left=_dollars(data.get("dollars_left")),
         )
     except (UserError, ValueError, OverflowError):
         return None
@@ -166,6 +169,10 @@ def _mapping(value: Any) -> dict[str, Any]:
 
 def _text(value: object) -> str | None:
     return value[:_TEXT_LIMIT] if isinstance(value, str) and value else None
+
+
+def _dollars(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 def _number(value: object) -> int | None:

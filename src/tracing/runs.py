@@ -68,7 +68,7 @@ class RunId(str):
 
 @dataclass(frozen=True, slots=True)
 class RunContext:
-    """One run. `peer_calls_left` and `deadline_ns` (Unix time) belong to the whole query; None = no limit."""
+    """One run. `peer_calls_left`, `deadline_ns` (Unix time) and `dollars_left` are the query's; None = no limit."""
 
     run_id: RunId
     job: str
@@ -81,6 +81,7 @@ class RunContext:
     depth: int = 0
     peer_calls_left: int | None = None
     deadline_ns: int | None = None
+    dollars_left: float | None = None
     trace_id: str | None = None
 
     @property

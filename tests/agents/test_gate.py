@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import pytest
 
-from teamwright.agents.budget import PeerBudget
+from teamwright.agents.budget import PeerBudget, Purse
 from teamwright.agents.gate import Busy, Gate, Slot
 from teamwright.errors import LimitReached
 
@@ -205,3 +205,35 @@ async def test_without_a_queue_one_place_per_slot() -> None:
         gate.reserve()
     slot.release()
     gate.reserve().close()
+
+
+def test_a_purse_pays_what_is_in_it() -> None:
+    purse = Purse(1.0)
+    purse.afford(1.0)
+    with pytest.raises(
+        LimitReached, match=r"\$1 of \$1 are left, and the next model call costs \$1.5 or more"
+    ) as caught:
+        purse.afford(1.5)
+    assert (caught.value.limit, caught.value.reason) == ("cost_usd", "budget_exhausted")
+    purse.spend(1.2)  # an answer was longer than thought
+    with pytest.raises(LimitReached):
+        purse.afford(0.0)
+    Purse(None).afford(1e9)
+    Purse(0.0).afford(0.0)  # nothing may be spent, and a model of one's own costs nothing
+
+
+async def test_dollars_are_shared_by_those_who_are_asked_at_once() -> None:
+    purse = Purse(1.0)
+    budget = PeerBudget(10, purse)
+    first, second = await asyncio.gather(budget.take(), budget.take())
+    assert first.dollars == second.dollars == pytest.approx(0.45)
+    assert purse.left == pytest.approx(0.1)
+    later = await budget.take()
+    assert later.dollars == pytest.approx(0.09)
+    purse.spend(0.2)  # what the first one told of
+    for grant in (first, second, later, first):
+        grant.back()
+    assert purse.left == pytest.approx(0.8)
+    purse.spend(0.9)
+    with pytest.raises(LimitReached):
+        await budget.take()

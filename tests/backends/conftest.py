@@ -59,6 +59,11 @@ class FakeTurn:
     async def ask_user(self, question: str) -> str:
         return "yes"
 
+    def afford(self, dollars: float | None) -> None:
+        limit = self.limits.cost_usd
+        if limit is not None and (self.usage.cost_usd or 0.0) + (dollars or 0.0) > limit:
+            raise LimitReached("cost_usd", "too dear")
+
     def count(self, usage: Usage) -> None:
         self.usage = self.usage + usage
         if self.limits.tool_calls is not None and self.usage.tool_calls > self.limits.tool_calls:

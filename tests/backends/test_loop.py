@@ -258,7 +258,7 @@ async def test_a_limit_of_the_whole_query_ends_the_turn_and_the_other_tools(fake
     assert ended.is_set()
     assert {name: values["error.type"] for name, values, _ in spans()} == {
         "execute_tool sleeps": "cancelled",
-        "execute_tool spends": "cost_usd",
+        "execute_tool spends": "budget_exhausted",
     }
 
 

@@ -201,6 +201,25 @@ def test_what_a_backend_must_have_and_what_it_does_not_know(folder: Folder) -> N
     ]
 
 
+def test_a_limit_in_dollars_needs_a_price(folder: Folder) -> None:
+    def lines(model: str, **options: str) -> list[str]:
+        keys = f"model: {model}, backend_options: {options}, limits: {{cost_usd: 0.5}}"
+        return folder.lines(f"agents: [{{id: a, backend: openai, {keys}}}]")
+
+    assert lines("llama9", base_url="https://example.org/v1") == [
+        "team.yaml:1: agents[0].limits.cost_usd: agent 'a': nobody knows what llama9 costs, so this could not be held "
+        "(take a model that is in the price list, or leave it out)"
+    ]
+    text = "agents: [{{id: a, backend: openai, model: {}, {} limits: {{cost_usd: 0.5}}}}]"
+    local = "backend_options: {base_url: 'http://127.0.0.1:1/v1'},"
+    router = "backend_options: {base_url: 'https://openrouter.ai/api/v1'},"
+    for model, options in (("gpt-4o", ""), ("llama9", local), ("anthropic/claude-sonnet-4-5", router)):
+        assert folder.load(text.format(model, options)).plan.agents[0].limits.cost_usd == 0.5
+    folder.write("bot.py", "def f(text): ...")
+    (line,) = folder.lines('agents: [{id: a, run: "bot:f", limits: {cost_usd: 1}}]')
+    assert "is not seen: it would not be held" in line
+
+
 def test_packages_are_looked_for_and_not_imported() -> None:
     assert installed(CATALOG["offline"])
     assert installed(CATALOG["claude"], find=lambda name: object())

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 REFUSED = {
     "agent.scope": "{files: {}}",
     "agent.approve": "[x]",
-    "agent.limits.cost_usd": "0.5",
     "agent.deployment.target": "remote",
     "watch": "{cost: 3}",
 }
@@ -43,8 +42,8 @@ def test_what_would_not_be_safe_or_cannot_run_is_refused_in_one_line(key: str, v
 
 
 def test_refused_in_the_defaults_as_well(folder: Folder) -> None:
-    (line,) = folder.lines("defaults: {limits: {cost_usd: 1}}\nagents: [{id: lead}]")
-    assert line.startswith("team.yaml:1: defaults.limits.cost_usd: cost limits are not built yet")
+    (line,) = folder.lines("defaults: {approve: [x]}\nagents: [{id: lead}]")
+    assert line.startswith("team.yaml:1: defaults.approve: approvals are not built yet")
 
 
 def test_backends_that_cannot_run_yet_are_refused(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,6 +51,7 @@ class Exchange:
 
         Raises LimitReached and BackendError. Left with an exception, the CLI may still be at work.
         """
+        self._turn.afford(None)
         self._connection.messages.append(genai.message("user", genai.text(shown)))
         error: BaseException | None = None
         try:

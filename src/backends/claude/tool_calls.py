@@ -92,6 +92,13 @@ class ToolCalls:
             for hook in hooks:
                 hook.answer(denial(error.message))
             return
+        try:
+            self._turn.afford(None)  # after these comes the next model call
+        except LimitReached as spent:
+            self._over(spent)
+            for hook in hooks:
+                hook.answer(denial(spent.message))
+            return
         self._turn.count(Usage(tool_calls=len(hooks)))
         before: asyncio.Event | None = None
         for hook in hooks:

@@ -194,7 +194,8 @@ def started(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         own = {"backend": adapter.name, "module": "contract_team", "type": "Main", **given}
         team.launch("poet", module="contract_team", type="Poet", callers=(f"{JOB}/main",))
         team.launch("main", calls=("poet",), **own)
-        team.launch("tight", max_concurrent=1, limits=Limits(turns=3, tool_calls=4, duration=adapter.duration), **own)
+        limits = Limits(turns=3, tool_calls=4, duration=adapter.duration, cost_usd=1.0)
+        team.launch("tight", max_concurrent=1, limits=limits, **own)
         for agent in ("poet", "main", "tight"):
             ready = httpx.get(f"{team.url(agent)}/readyz", timeout=60)
             assert ready.status_code == 200, team.log(agent)

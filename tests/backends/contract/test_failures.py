@@ -10,7 +10,7 @@ import pytest
 
 from tests.agents.conftest import wait_for
 from tests.backends.contract.conftest import echo
-from tests.standins.script import Reply
+from tests.standins.script import Reply, Tokens
 
 if TYPE_CHECKING:
     from tests.backends.contract.conftest import World
@@ -107,6 +107,19 @@ def test_too_many_tool_calls(world: World) -> None:
     said = failed(world, agent="tight")
     assert said.reason == "tool_calls"
     assert world.tools(said.trace_id) == []
+
+
+@needs("script")
+def test_no_call_is_made_that_the_query_can_not_pay(world: World) -> None:
+    """`tight` may spend a dollar, and ten million tokens cost more with any of the models."""
+    turn = Reply(calls=[world.call("get_weather", {"city": "Rome"})], tokens=Tokens(10_000_000, 10, cached=0))
+    world.script(turn)
+    said = failed(world, agent="tight")
+    assert said.reason == "budget_exhausted"
+    assert "of $1 are left" in said.words
+    assert len(world.chats(said.trace_id)) == len(world.model.requests) == 1
+    world.script(Reply("paid", tokens=Tokens(10_000_000, 10, cached=0)))
+    assert world.ask("go", "tight").text == "paid"  # it is the next call that is not made; an answer is an answer
 
 
 @needs("script")
