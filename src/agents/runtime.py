@@ -130,6 +130,7 @@ class Runtime:
                 output_schema=runtime.agent.output_schema,
                 state=str(Path(spec.sessions_dir).parent / "backends" / spec.agent) if spec.sessions_dir else "",
                 login=spec.login,
+                mcp_servers=spec.mcp_servers,
             )
         )
         runtime.agent._backend = runtime.backend

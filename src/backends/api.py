@@ -109,7 +109,10 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A function that the model may call. `parameters` is a JSON Schema object; `timeout` is in seconds."""
+    """A function that the model may call. `parameters` is a JSON Schema object; `timeout` is in seconds.
+
+    `server` is the MCP server that has it, for one of `source` mcp.
+    """
 
     name: str
     description: str
@@ -119,6 +122,7 @@ class Tool:
     timeout: float | None = None
     source: Source = "local"
     after: tuple[str, ...] = ()
+    server: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +198,7 @@ class BackendConfig:
     """What a backend is set up with, once per agent. `description` is what the agent's card says of it.
 
     `output_schema`: a JSON Schema that every answer must fit; `structured` checks it and words it for a model.
+    `mcp_servers` are the job file's, by name: a `command` with `args` and `env`, or a `url` with `headers`.
     `state`: a folder of this agent's own that outlives restarts (made when needed); empty = nothing is kept.
     `login`: the account that a person has logged in with is used, not a key.
     """
@@ -206,6 +211,7 @@ class BackendConfig:
     folder: str
     description: str = ""
     output_schema: Mapping[str, Any] | None = None
+    mcp_servers: Mapping[str, Any] = field(default_factory=dict)
     state: str = ""
     login: bool = False
 

@@ -160,7 +160,11 @@ async def call_tool(turn: Turn, tools: Mapping[str, Tool], call: ToolCall) -> To
     tool = tools.get(call.name)
     given = dict(call.arguments) if call.broken is None else call.broken
     with turn.tracer.tool_call(
-        name=call.name, call_id=call.id, arguments=given, source=tool.source if tool else None
+        name=call.name,
+        call_id=call.id,
+        arguments=given,
+        source=tool.source if tool else None,
+        server=tool.server if tool else None,
     ) as span:
         if tool is None:
             message = f"there is no tool {call.name!r}; there are {', '.join(tools) or 'none'}"

@@ -13,7 +13,7 @@ from teamwright.agents.spec import FOREIGN, Kind
 from teamwright.backends import structured
 from teamwright.backends.api import Limits
 from teamwright.backends.catalog import CATALOG, BackendInfo
-from teamwright.backends.loader import BUILT_IN, option_faults
+from teamwright.backends.loader import BUILT_IN, WITH_MCP, option_faults
 from teamwright.errors import Problem
 from teamwright.host.api import RestartPolicy
 from teamwright.jobs import own_code
@@ -245,6 +245,9 @@ class AgentResolver:
         for fault in given:
             tell = self._findings.warn if fault.warning else self._findings.report
             tell(self._origin(path[1], *fault.path), fault.message, fault.hint)
+        if entry.mcp_servers and backend.name not in WITH_MCP:
+            place = self._origin(path[1], "mcp_servers")
+            self._findings.warn(place, f"MCP servers are not started yet for the backend {backend.name}")
         if isinstance(entry.auth, str) and backend.name != "claude":
             self._findings.warn(self._origin(path[1], "auth"), f"does nothing for the backend {backend.name}")
 

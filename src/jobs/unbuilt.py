@@ -48,7 +48,6 @@ TABLE: tuple[Row, ...] = (
         refuse=True,
         when=lambda value: value not in LOCAL_TARGETS,
     ),
-    Row("agent.mcp_servers", "MCP servers are not started yet", when=_any),
     Row("agent.replicas", "one process is started, replicas are not built yet", when=lambda value: value != 1),
     Row("agent.discover", "discovery is not built yet: nobody is found"),
     Row("agent.route", "route is not looked at yet"),

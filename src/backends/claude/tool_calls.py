@@ -214,6 +214,7 @@ class ToolCalls:
             call_id=call_id,
             arguments=asked.arguments,
             source=tool.source if tool is not None else "builtin" if asked.name in BUILTIN_TOOLS else None,
+            server=tool.server if tool is not None else None,
             parent=self._parent_of(asked.agent_id),
             start_ns=asked.at_ns,
         )
