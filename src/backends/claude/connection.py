@@ -93,18 +93,14 @@ class Connection:
         self.totals: Mapping[str, float] = {}
         self._settings = settings
         self._client: Any = None
+        #: The CLI's; the SDK has no word for it.
+        self._process: Any = None
         self._reader: asyncio.Task[None] | None = None
         self._attached = False
         self._rested = asyncio.Event()
         self._rested.set()
         self._changed = changed
         self._last_words: deque[str] = deque(maxlen=20)
-
-    @property
-    def pid(self) -> int | None:
-        """The CLI's process."""
-        process = getattr(getattr(self._client, "_transport", None), "_process", None)
-        return process.pid if process is not None else None
 
     async def open(self, tools: Sequence[Tool], limits: Limits, *, resume: bool) -> None:
         """Start the CLI. Raises BackendError."""
@@ -181,18 +177,22 @@ class Connection:
         self.lost = True
         if self._reader is not None:
             self._reader.cancel()
-        client, process = self._client, getattr(getattr(self._client, "_transport", None), "_process", None)
+        client = self._client
         if client is None:
             return
+        process = self._process or getattr(client._transport, "_process", None)
         with suppress(TimeoutError, Exception):
             async with asyncio.timeout(_CLOSE):
                 await client.disconnect()
-        if process is not None and process.returncode is None:
+        if process is None:
+            return
+        if process.returncode is None:
             with suppress(ProcessLookupError):
                 process.kill()
             with suppress(TimeoutError, Exception):
                 async with asyncio.timeout(_CLOSE):
                     await process.wait()
+        self._settings.sweep(process.pid)
 
     async def _read(self) -> None:
         error: Exception | None = None
@@ -207,6 +207,8 @@ class Connection:
             self.lost = True
             self._rested.set()
             self._post(Lost(error))
+            if self._process.returncode is not None:
+                self._settings.sweep(self._process.pid)
             self._changed()
 
     def _post(self, item: Item) -> None:

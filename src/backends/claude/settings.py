@@ -20,6 +20,7 @@ SERVER = "team"
 #: Any of these lets the CLI call the model without a login.
 KEYS = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN")
 _SESSIONS = uuid.UUID("6f1c7c0e-2a55-5d0b-9f4e-0d7c5e1b7a21")
+_SOCKETS = "cc-socks"
 _WEEK_MS = 7 * 24 * 3600 * 1000
 _MESSAGE_LIMIT = 32 * 2**20
 #: The CLI speaks to nobody but the model's API, and one message has one answer: nothing runs on behind it.
@@ -52,13 +53,21 @@ class Settings:
             )
         state = Path(config.state)
         cwd = Path(options.cwd) if options.cwd is not None else state / "work"
-        for folder in (state, state / "cache", cwd):
+        for folder in (state, state / "cache", state / "run", cwd):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for socket in (state / "run" / _SOCKETS).glob("*.sock"):
+            if not Path("/proc", socket.stem).exists():  # its CLI was killed, and this agent with it
+                socket.unlink(missing_ok=True)
         return cls(config, options, state, cwd, _environment(config, options, state))
 
     def session_id(self, conversation: str) -> str:
         """The CLI's id of a conversation: the same after every restart."""
         return str(uuid.uuid5(_SESSIONS, conversation))
+
+    def sweep(self, pid: int) -> None:
+        """Remove the socket that a CLI process which is gone has left: by itself it does so only when it ends well."""
+        for folder in (self.state / "run" / _SOCKETS, Path(f"/tmp/{_SOCKETS}-{os.getuid()}")):
+            (folder / f"{pid}.sock").unlink(missing_ok=True)
 
     def known(self, session_id: str) -> bool:
         """Whether the CLI has written that session down."""
@@ -108,6 +117,9 @@ def _environment(config: BackendConfig, options: Options, state: Path) -> dict[s
     made = {
         **_QUIET,
         "XDG_CACHE_HOME": str(state / "cache"),
+        # Where it listens for other sessions of the same person: not where those are. (Where the path of a socket
+        # would be too long it takes one of its own below /tmp.)
+        "XDG_RUNTIME_DIR": str(state / "run"),
         "CLAUDE_CODE_MAX_RETRIES": str(options.retries),
         # Our tools have time limits of their own, and a person may take long to answer a question.
         "MCP_TOOL_TIMEOUT": str(_WEEK_MS),
