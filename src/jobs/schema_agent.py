@@ -269,7 +269,7 @@ class AgentKeys(Strict):
     skills: list[Skill] = Field(default=[], description="What stands on its card beside its tools.")
     tools: list[Reference] = Field(default=[], description="Functions the model may call: `package.module:function`.")
     mcp_servers: dict[str, McpServer] = Field(
-        default={}, description="MCP servers whose tools the model may call, by name."
+        default={}, description="MCP servers whose tools the model may call, by name: for the backend claude."
     )
     output_schema: dict[str, Any] | None = Field(
         default=None,

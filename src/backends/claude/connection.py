@@ -207,7 +207,7 @@ class Connection:
             self.lost = True
             self._rested.set()
             self._post(Lost(error))
-            if self._process.returncode is not None:
+            if self._process is not None and self._process.returncode is not None:
                 self._settings.sweep(self._process.pid)
             self._changed()
 

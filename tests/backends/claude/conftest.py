@@ -1,14 +1,15 @@
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from teamwright.backends.api import BackendConfig
+from teamwright.backends.api import BackendConfig, Tool, Turn
 from tests.standins.messages import Messages
 
 MODEL = "claude-sonnet-4-5"
@@ -71,3 +72,19 @@ def opened(environment: dict[str, str], tmp_path: Path) -> Opened:
             await backend.close()
 
     return open_backend
+
+
+def add(pause: float = 0.0) -> Tool:
+    async def call(given: Mapping[str, Any], turn: Turn) -> Any:
+        await asyncio.sleep(pause)
+        return given["a"] + given["b"]
+
+    schema = {"type": "object", "properties": {name: {"type": "integer"} for name in "ab"}, "required": ["a", "b"]}
+    return Tool("add", "Adds.", schema, call)
+
+
+def by_name(spans: Any) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = {}
+    for name, values, span in spans():
+        found.setdefault(name, []).append((values, span))
+    return found

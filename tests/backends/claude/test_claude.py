@@ -2,35 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
-from teamwright.backends.api import Tool, Turn
-from tests.backends.claude.conftest import MODEL, Opened
+from tests.backends.claude.conftest import MODEL, Opened, add, by_name
 from tests.standins.messages import Messages
 from tests.standins.script import Call, Reply, Tokens
 
 pytest.importorskip("claude_agent_sdk")
-
-
-def add(pause: float = 0.0) -> Tool:
-    async def call(given: Mapping[str, Any], turn: Turn) -> Any:
-        await asyncio.sleep(pause)
-        return given["a"] + given["b"]
-
-    schema = {"type": "object", "properties": {name: {"type": "integer"} for name in "ab"}, "required": ["a", "b"]}
-    return Tool("add", "Adds.", schema, call)
-
-
-def by_name(spans: Any) -> dict[str, list[Any]]:
-    found: dict[str, list[Any]] = {}
-    for name, values, span in spans():
-        found.setdefault(name, []).append((values, span))
-    return found
 
 
 async def test_a_tool_and_an_answer(api: Messages, opened: Opened, fake_turn: Any, spans: Any, tracer: Any) -> None:

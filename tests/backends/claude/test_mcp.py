@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.backends.claude.conftest import Opened
-from tests.backends.claude.test_claude import add, by_name
+from tests.backends.claude.conftest import Opened, add, by_name
 from tests.standins.messages import Messages
 from tests.standins.script import Call, Reply
 
