@@ -20,17 +20,13 @@ from urllib.parse import urlsplit
 
 import uvloop
 
+from bench.copies import SPANS, Original
 from bench.figures import cpu, median, options, where
 from bench.home import Home, fresh
 from teamwright.safety.tokens import Issuer
-from teamwright.tracing.testing import Spans
-from teamwright.tracing.tracer import Tracer
 
 BATCH = 256
 CONNECTIONS = 4
-TRACE = 10  # spans
-_BETWEEN = b"\0 the next span \0"
-WORDS = "The quick brown fox jumps over the lazy dog. " * 5
 
 
 def main() -> None:
@@ -59,28 +55,9 @@ def main() -> None:
 
 
 def requests(count: int, *, ended: bool) -> list[bytes]:
-    """Spans in requests: ten made by a tracer, then again and again with other ids."""
-    spans = Spans()
-    tracer = Tracer("lead", "team", "1", spans)
-    with tracer.query("team", text=WORDS, user="ann", session="s1") as root, tracer.agent(message=WORDS):
-        for _ in range(TRACE // 2 - 1):
-            with tracer.model_call(model="gpt-4o", provider="openai", messages=WORDS) as call:
-                call.first_token().answer(WORDS, finish_reason="stop").usage(input_tokens=100, output_tokens=90)
-            with tracer.tool_call(name="search", call_id="c1", arguments={"words": WORDS}) as tool:
-                tool.result(WORDS)
-        if not ended:
-            with tracer.tool_call(name="instead of the root", arguments={"words": WORDS}) as tool:
-                tool.result(WORDS)
-    payloads = spans.payloads if ended else spans.payloads[:-1]
-    trace = bytes.fromhex(root.trace_id)
-    made = []
-    template = _BETWEEN.join(payloads)
-    known = [span.span_id for span in spans.all()]
-    for _ in range(count // TRACE):
-        one = template.replace(trace, os.urandom(16))
-        for own in known:
-            one = one.replace(own, os.urandom(8))
-        made += one.split(_BETWEEN)
+    """That many spans as the bodies of requests."""
+    original = Original(ended=ended)
+    made = [payload for _ in range(count // SPANS) for payload in original.copy(os.urandom(16))]
     return [b"".join(made[at : at + BATCH]) for at in range(0, len(made), BATCH)]
 
 

@@ -15,14 +15,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from teamwright.tracing import messages
-from teamwright.tracing.reader import SpanReader
 from teamwright.tracing.rows import decode
 from teamwright.tracing.runs import RunContext, RunId
 from teamwright.tracing.spool import Spool
 from teamwright.tracing.store import SpanStore
 from teamwright.tracing.testing import Spans
 from teamwright.tracing.tracer import Tracer
-from teamwright.tracing.view import trace_list, trace_show
 
 WORDS = "The quick brown fox jumps over the lazy dog. " * 8
 BATCH = 256
@@ -31,14 +29,12 @@ BATCH = 256
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--spans", type=int, default=20_000, help="spans per measurement")
-    parser.add_argument("--stored", type=int, default=200_000, help="spans in the store that is read")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         print(f"{'':44}{'CPU us':>10}{'spans/s':>12}")
         agent(place, options.spans)
         ingest(place, options.spans)
-        read(place, options.stored)
 
 
 def best(name: str, count: int, work: Callable[[], object], rounds: int = 3) -> None:
@@ -97,38 +93,6 @@ def ingest(place: Path, count: int) -> None:
 
     best("store: a commit per 256", count, one_by_one)
     best("store: commits as they come", count, together)
-
-
-def read(place: Path, count: int) -> None:
-    """`trace list` and `trace show` over a store of `count` spans, ten a trace, and one trace of 5,000."""
-    store = SpanStore(place / "large.db", capacity=1 << 40)
-    spans = Spans()
-    tracer = Tracer("lead", "team", "1", spans)
-    for number in range(count // 10):
-        with tracer.query("team", text=f"question {number}"), tracer.agent(message="x"):
-            for _ in range(8):
-                with tracer.tool_call(name="t", arguments={"n": number}):
-                    pass
-        if len(spans.payloads) >= 5_000:
-            store.ingest(spans.body).result()
-            spans.payloads.clear()
-    with tracer.query("team", text="the long one") as long, tracer.agent(message="x"):
-        for _ in range(4_998):
-            with tracer.model_call(model="m", messages=WORDS) as call:
-                call.answer(WORDS)
-    store.ingest(spans.body).result()
-    store.close()
-    size = (place / "large.db").stat().st_size
-    print(f"\nreading a store of {count + 5000:,} spans, {size >> 20} MiB{'':12}{'CPU ms':>10}")
-    for name, work in (
-        ("trace list, newest 20", lambda reader: trace_list(reader.list_traces())),
-        ("trace show of 5,000 spans", lambda reader: trace_show(reader.show(long.trace_id))),
-        ("its OTLP-JSON", lambda reader: reader.show(None).to_otlp()),
-    ):
-        cpu = time.process_time()
-        with SpanReader(place / "large.db") as reader:
-            work(reader)
-        print(f"{name:60}{(time.process_time() - cpu) * 1e3:10.1f}")
 
 
 if __name__ == "__main__":

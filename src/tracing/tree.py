@@ -13,6 +13,7 @@ from rich.text import Text
 from teamwright.tracing import vocabulary as v
 from teamwright.tracing.lanes import errors, lanes
 from teamwright.tracing.messages import plain_text
+from teamwright.tracing.tree_rows import Row, Rows
 
 _BAR, _WIDE_BAR = 14, 40
 _EXCERPT = 96
@@ -63,7 +64,7 @@ def render_trace(show: dict[str, Any], *, full: bool = False, width: int = 120) 
     `*` marks what the end waited for; `full` leaves nothing out of what was said.
     """
     bar = _BAR if width < _WIDE else _WIDE_BAR
-    return Group(*_head(show, full), *errors(show), Text(), _table(show, full, bar), Text(), *lanes(show, width),
+    return Group(*_head(show, full), *errors(show), Text(), _rows(show, full, bar), Text(), *lanes(show, width),
                  *_foot(show))  # fmt: skip
 
 
@@ -133,34 +134,27 @@ def _foot(show: dict[str, Any]) -> Iterator[Text]:
         yield Text("incomplete: " + (", ".join(gaps) or "the root is missing"), "yellow")
 
 
-def _table(show: dict[str, Any], full: bool, room: int) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold", expand=True)
-    table.add_column("SPAN", ratio=1, overflow="fold" if full else "ellipsis", no_wrap=not full)
-    table.add_column("AGENT", no_wrap=True)
-    table.add_column("TIME", justify="right", no_wrap=True)
-    table.add_column("", width=room, no_wrap=True)
+def _rows(show: dict[str, Any], full: bool, room: int) -> Rows:
+    rows: list[Row] = []
     spans = show["spans"]
-    if not spans:
-        return table
-    begin = min(span["start_ns"] for span in spans)
-    end = max(max(span["end_ns"] or span["start_ns"] for span in spans), begin + 1)
+    begin = min((span["start_ns"] for span in spans), default=0)
+    end = max(max((span["end_ns"] or span["start_ns"] for span in spans), default=0), begin + 1)
     whole = end - begin
     critical = set(show["critical_path"])
     for span, lead, below in _walk(spans):
         style = STYLES[span["status"]] if span["status"] != "ok" else ""
         last = span["end_ns"] or end
         took = None if span["end_ns"] is None else (last - span["start_ns"]) / 1e6
-        table.add_row(
-            Text.assemble(
-                (lead, "dim"), (_title(span), style), (" *" if span["span_id"] in critical else "", "yellow")
-            ),
-            Text(span["agent"] or "", "cyan"),
-            Text(duration(took), style),
-            Text(_bar((span["start_ns"] - begin) / whole, (last - begin) / whole, room), style or "blue"),
+        bar = _bar((span["start_ns"] - begin) / whole, (last - begin) / whole, room)
+        rows.append(
+            Row(
+                lead,
+                [(_title(span), style), (" *" if span["span_id"] in critical else "", "yellow")],
+                [(span["agent"] or "", "cyan"), (duration(took), style), (bar.ljust(room), style or "blue")],
+            )
         )
-        for line, kind in _details(span, full):
-            table.add_row(Text.assemble((below, "dim"), (line, kind)), "", "", "")
-    return table
+        rows += [Row(below, [detail]) for detail in _details(span, full)]
+    return Rows(("SPAN", "AGENT", "TIME", " " * room), rows, fold=full)
 
 
 def _walk(spans: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], str, str]]:

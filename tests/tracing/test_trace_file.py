@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from google.protobuf.json_format import ParseDict
 from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
+from rich.cells import cell_len
 from rich.console import Console
 
 from teamwright.tracing.propagation import ParentContext
@@ -18,6 +19,7 @@ from teamwright.tracing.testing import Clock, Ids, Spans
 from teamwright.tracing.trace_file import TraceFiles
 from teamwright.tracing.tracer import Tracer
 from teamwright.tracing.tree import duration, render_list, render_trace
+from teamwright.tracing.tree_rows import Row, Rows
 from teamwright.tracing.view import trace_list, trace_show
 
 
@@ -190,3 +192,20 @@ def test_a_deep_trace_is_no_problem(tracer: Tracer, spans: Spans, store: SpanSto
 )
 def test_durations(given: float | None, said: str) -> None:
     assert duration(given) == said
+
+
+def test_rows_are_cut_or_folded_to_the_screen_and_keep_their_columns() -> None:
+    rows = [
+        Row("├─ ", [("ask 漢字漢字", ""), (" *", "yellow")], [("lead", "cyan"), ("12 ms", "")]),
+        Row("│  ", [("one two three\x1b[2J four\nfive sixteen-letters-", "dim")]),
+    ]
+    cut = render(Rows(("WHAT", "WHO", "TIME"), rows), width=31).splitlines()
+    assert cut == [
+        "WHAT                 WHO   TIME",
+        "├─ ask 漢字漢字 *    lead 12 ms",
+        "│  one two three[2J…",
+    ]
+    folded = render(Rows(("WHAT", "WHO", "TIME"), rows, fold=True), width=24).splitlines()
+    words = ["one two", "three[2J", "four", "five", "sixteen-le", "tters-"]
+    assert folded[0] == "WHAT          WHO   TIME" and folded[-6:] == [f"│  {word}" for word in words]
+    assert all(cell_len(line) <= 24 for line in folded)
