@@ -48,7 +48,7 @@ class Folders:
             self._goes.mkdir()
             taken: set[str] = set()
             for file in self._files:
-                self._put(_unique(_plain(file.name), taken), file)
+                self._put(unique_name(file.name, taken), file)
         except OSError as error:
             self._remove()
             raise CodeError(f"the message's files can't be put into a folder: {error.strerror}") from None
@@ -118,7 +118,9 @@ def _plain(name: str) -> str:
     return found if found.strip(".") else "file"
 
 
-def _unique(name: str, taken: set[str]) -> str:
+def unique_name(name: str, taken: set[str]) -> str:
+    """A name without folders in it that is not in `taken`, where it is put."""
+    name = _plain(name)
     stem, dot, end = name.rpartition(".")
     if not stem:
         stem, dot, end = name, "", ""

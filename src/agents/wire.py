@@ -7,7 +7,6 @@ and the SDK's client costs three times the CPU for the same bytes.
 from __future__ import annotations
 
 import json
-from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import uuid4
@@ -17,7 +16,7 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.struct_pb2 import Struct, Value
 
 from teamwright.backends.api import Answer, File, PeerAnswer, Usage
-from teamwright.backends.parts import part_of
+from teamwright.backends.parts import files_in, part_of
 from teamwright.errors import PeerError
 from teamwright.tracing.propagation import RUN_EXT, TRACE_EXT, USAGE_EXT
 
@@ -201,17 +200,7 @@ _PHRASES = {
 def _read_parts(parts: Sequence[Mapping[str, Any]]) -> tuple[str, tuple[File, ...], Mapping[str, Any] | None]:
     text = "".join(part["text"] for part in parts if "text" in part)
     data = next((part["data"] for part in parts if isinstance(part.get("data"), Mapping)), None)
-    files = tuple(
-        File(
-            name=part.get("filename", f"file-{number}"),
-            media_type=part.get("mediaType", "application/octet-stream"),
-            data=b64decode(part["raw"]) if "raw" in part else None,
-            uri=part.get("url"),
-        )
-        for number, part in enumerate(parts, start=1)
-        if "raw" in part or "url" in part
-    )
-    return text, files, data
+    return text, files_in(parts), data
 
 
 def _reason(error: Mapping[str, Any]) -> str:

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from teamwright.backends.api import File
 from teamwright.tracing import messages
 from teamwright.tracing.messages import Messages
+
+
+def files_in(parts: Iterable[Mapping[str, Any]]) -> tuple[File, ...]:
+    """The files among parts. Raises ValueError for bytes that are not base64."""
+    return tuple(
+        File(
+            name=part.get("filename") or f"file-{number}",
+            media_type=part.get("mediaType") or "application/octet-stream",
+            data=b64decode(part["raw"]) if "raw" in part else None,
+            uri=part.get("url"),
+        )
+        for number, part in enumerate(parts, start=1)
+        if "raw" in part or "url" in part
+    )
 
 
 def said(role: str, text: str, files: Iterable[File] = (), data: Mapping[str, Any] | None = None) -> Messages | None:

@@ -59,6 +59,22 @@ def attachments(paths: Sequence[Path]) -> list[File]:
     return found
 
 
+def save(files: Sequence[File], folder: Path) -> list[Path]:
+    """Write an answer's files into a folder, over nothing that is there. Raises UserError."""
+    from teamwright.agents.attachments import unique_name
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        taken = {path.name for path in folder.iterdir()}
+        saved = [folder / unique_name(file.name, taken) for file in files if file.data is not None]
+        for path, file in zip(saved, (file for file in files if file.data is not None), strict=True):
+            with path.open("xb") as target:
+                target.write(file.data or b"")
+    except OSError as error:
+        raise UserError(f"--out {folder}: {(error.strerror or str(error)).lower()}") from None
+    return saved
+
+
 def ask_and_print(
     call: Call,
     client: Client,
@@ -70,10 +86,11 @@ def ask_and_print(
     user: str | None = None,
     labels: Mapping[str, str] | None = None,
     files: Sequence[File] = (),
+    out: Path | None = None,
 ) -> None:
     """Ask and print the answer, then what it took. Raises QueryFailed when the status is not ok.
 
-    A terminal gets the answer as it comes, anything else whole.
+    A terminal gets the answer as it comes, anything else whole. Its files go into the folder `out`.
     """
     about: dict[str, Any] = {"agent": agent, "session": session, "user": user, "labels": labels, "files": files}
     if call.json:
@@ -85,6 +102,12 @@ def ask_and_print(
         result = client.query(job, text, **about)
         if result.status == "ok":
             click.echo(result.answer)
+    if result.files and out is not None:
+        for path in save(result.files, out):
+            click.echo(f"saved {path}", err=True)
+    elif result.files and not call.json:
+        names = ", ".join(file.name if file.uri is None else file.uri for file in result.files)
+        click.echo(f"files: {names} (--out DIR saves them)", err=True)
     if result.status == "ok" and not call.json:
         click.echo(summary(result, agents_in(call, result.trace_id)), err=True)
         if result.trace_id:

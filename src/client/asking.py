@@ -8,7 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 from teamwright.backends.api import File
-from teamwright.backends.parts import part_of
+from teamwright.backends.parts import files_in, part_of
 from teamwright.client.results import QueryResult, usage_of
 from teamwright.engine.frames import Reading
 from teamwright.engine.rpc import SEND, STREAM
@@ -65,6 +65,7 @@ class Answer:
         self._session = session
         self._reading = Reading()
         self._told: dict[str, Any] = {}
+        self._files: dict[str, tuple[File, ...]] = {}
 
     def told(self, run: Mapping[str, Any]) -> None:
         """Take what the engine has written down about the query."""
@@ -75,6 +76,8 @@ class Answer:
         """Take one JSON-RPC reply."""
         self._reading.take(reply)
         result = reply.get("result")
+        if isinstance(result, Mapping):
+            self._keep(result)
         for holder in result.values() if isinstance(result, Mapping) else ():
             found = (holder.get("metadata") or {}).get(USAGE_EXT) if isinstance(holder, Mapping) else None
             if isinstance(found, Mapping):
@@ -83,6 +86,16 @@ class Answer:
         for item in (error.get("data") or ()) if isinstance(error, Mapping) else ():
             if isinstance(item, Mapping) and isinstance(item.get("metadata"), Mapping):
                 self._told.update(item["metadata"])
+
+    def _keep(self, result: Mapping[str, Any]) -> None:
+        """The files of artifacts, by artifact, and of a message."""
+        if "message" in result:
+            self._files[""] = files_in(result["message"].get("parts") or ())
+        for artifact in (result.get("task") or {}).get("artifacts") or ():
+            self._files[artifact.get("artifactId", "")] = files_in(artifact.get("parts") or ())
+        if update := result.get("artifactUpdate"):
+            key, found = update["artifact"].get("artifactId", ""), files_in(update["artifact"].get("parts") or ())
+            self._files[key] = (*self._files.get(key, ()), *found) if update.get("append") else found
 
     def result(self, duration_ms: float) -> QueryResult:
         """What came of it."""
@@ -100,5 +113,6 @@ class Answer:
             usage=usage_of(self._told),
             state=found.state or "failed",
             task_id=found.task_id,
+            files=tuple(file for files in self._files.values() for file in files),
             reason=(found.cause or found.state or "error") if found.failure is not None else None,
         )

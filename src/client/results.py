@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
+
+from teamwright.backends.api import File
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +28,17 @@ class QueryResult:
     state: str = ""
     task_id: str | None = None
     reason: str | None = None
+    files: tuple[File, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON of `query --json`."""
-        return asdict(self)
+        """The JSON of `query --json`; of files what they are, not what is in them."""
+        files = [
+            {"name": file.name, "media_type": file.media_type, "bytes": len(file.data)}
+            if file.data is not None
+            else {"name": file.name, "media_type": file.media_type, "uri": file.uri}
+            for file in self.files
+        ]
+        return {**asdict(replace(self, files=())), "files": files}
 
 
 def usage_of(found: Mapping[str, Any]) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def test_an_answer() -> None:
     found = answer.result(12.34).to_dict()
     assert found == {
         "job": "team", "agent": "lead", "session": "ctx", "run_id": "r", "trace_id": "t", "status": "ok",
-        "answer": "Hi", "duration_ms": 12.3, "state": "completed", "task_id": "task", "reason": None,
+        "answer": "Hi", "duration_ms": 12.3, "state": "completed", "task_id": "task", "reason": None, "files": [],
         "usage": {"input_tokens": 1, "output_tokens": 0, "cost_usd": 0.5, "tool_calls": 2, "partial": False},
     }  # fmt: skip
 
@@ -59,3 +59,20 @@ def test_an_error() -> None:
 def test_events() -> None:
     lines = [": ping", "", "event: x", 'data: {"a":', "data: 1}", "", "data: {}", ""]
     assert list(asking.events(lines)) == [{"a": 1}, {}]
+
+
+def test_files_of_an_answer_come_in_pieces() -> None:
+    answer = asking.Answer("team", None, "session")
+
+    def piece(name: str, *, append: bool, artifact: str = "a") -> None:
+        part = {"raw": "YWJj", "filename": name, "mediaType": "text/plain"}
+        update = {"taskId": "t", "artifact": {"artifactId": artifact, "parts": [part]}, "append": append}
+        answer.read({"result": {"artifactUpdate": update}})
+
+    piece("draft", append=False)
+    piece("a", append=False)
+    piece("b", append=True)
+    piece("c", append=False, artifact="other")
+    found = answer.result(1)
+    assert found.files == tuple(File(name, "text/plain", b"abc") for name in "abc")
+    assert found.to_dict()["files"][0] == {"name": "a", "media_type": "text/plain", "bytes": 3}

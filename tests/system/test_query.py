@@ -42,10 +42,11 @@ def pieces(word, flag):
     yield "two"
 """
 KEEPER = """
-import os
+import os, shutil
 came = os.environ["TEAMWRIGHT_FILES"]
 for name in sorted(os.listdir(came)):
     print(name, os.path.getsize(os.path.join(came, name)))
+    shutil.copy(os.path.join(came, name), os.environ["TEAMWRIGHT_ANSWER_FILES"])
 """
 
 
@@ -80,6 +81,24 @@ def test_files(shared_deploy: Deploy, folder: Path) -> None:
     assert shared_deploy("query", "desk", "keep", *files).ok().out == "a.txt 3\nb.csv 3\n"
     for span in spans_of(shared_deploy, "")[1:]:
         assert "b.csv" in span["attributes"]["gen_ai.input.messages"], span
+
+
+def test_files_that_come_back(shared_deploy: Deploy, folder: Path) -> None:
+    files = ("--file", folder / "a.txt", "--file", folder / "b.csv")
+    asked = shared_deploy("query", "desk/keeper", "keep", *files, "--json").ok().json
+    assert asked["files"] == [
+        {"name": "a.txt", "media_type": "text/plain", "bytes": 3},
+        {"name": "b.csv", "media_type": "text/csv", "bytes": 3},
+    ]
+    told = shared_deploy("query", "desk/keeper", "keep", *files).ok()
+    assert "files: a.txt, b.csv (--out DIR saves them)" in told.err
+    for names in (["a.txt", "b.csv"], ["a-2.txt", "a.txt", "b-2.csv", "b.csv"]):
+        told = shared_deploy("query", "desk/keeper", "keep", *files, "--out", folder / "out").ok()
+        assert told.out == "a.txt 3\nb.csv 3\n"
+        assert sorted(path.name for path in (folder / "out").iterdir()) == names
+    assert (folder / "out" / "b-2.csv").read_text() == "x,y"
+    refused = shared_deploy("query", "desk/keeper", "keep", *files, "--out", folder / "a.txt")
+    assert (refused.code, "a.txt: file exists" in refused.err) == (2, True)
 
 
 def spans_of(deploy: Deploy, trace_id: str) -> list[Any]:

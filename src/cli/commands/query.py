@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 @click.option(
     "--file", "paths", metavar="F", multiple=True, type=click.Path(path_type=Path), help="Send along; may be repeated."
 )
+@click.option("--out", metavar="DIR", type=click.Path(path_type=Path), help="Save the files of the answer here.")
 @click.option("--session", metavar="ID", help="Continue a conversation.")
 @click.option("--user", metavar="NAME", help="On whose behalf.")
 @click.option("--label", "pairs", metavar="KEY=VALUE", multiple=True, help="Put on the trace; may be repeated.")
@@ -34,6 +35,7 @@ def query(
     job: str,
     text: str,
     paths: Sequence[Path],
+    out: Path | None,
     session: str | None,
     user: str | None,
     pairs: Sequence[str],
@@ -65,7 +67,7 @@ def query(
         try:
             ask_and_print(
                 call, client, target.job, words,
-                agent=target.agent, session=session, user=user, labels=marks, files=files,
+                agent=target.agent, session=session, user=user, labels=marks, files=files, out=out,
             )  # fmt: skip
             stop = ours and not keep
         finally:
