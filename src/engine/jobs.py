@@ -229,7 +229,7 @@ class Jobs:
         self._changed()
         for agent in agents:
             if not job.plan.agent(agent.agent).started:  # of these the host knows nothing
-                agent.state = replace(agent.state, status="stopped", changed_ns=time.time_ns())
+                agent.state = replace(agent.state, status="stopped", details={}, changed_ns=time.time_ns())
                 self.state.save_agent(agent)
 
     # --- restart ----------------------------------------------------------------------------------

@@ -232,8 +232,8 @@ class AgentResolver:
         """The user's own code and other people's agents: whether it is there, and keys that do nothing for it."""
         for key, fault in own_code.faults(kind, entry, str(self._folder), self._roots, self._vault.get("PATH")):
             self._findings.fault(self._origin(path[1], key), fault)
-        for key in own_code.idle_keys(kind, raw):
-            self._findings.warn((*path, key), f"does nothing for a {kind}: agent")
+        for idle in own_code.idle_keys(kind, raw):
+            self._findings.warn((*path, *idle), f"does nothing for a {kind}: agent")
         if kind in OWN_INTERPRETER and entry.limits.cost_usd is not None:
             place = self._origin(path[1], "limits", "cost_usd")
             tell = self._findings.report if place[0] == "agents" else self._findings.warn

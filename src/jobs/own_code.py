@@ -18,7 +18,7 @@ from teamwright.jobs.schema_agent import AgentEntry, Auth
 OWN_INTERPRETER: tuple[Kind, ...] = ("run", "script")
 
 _THINKING = ("prompt", "model", "model_options", "backend", "backend_options", "tools", "mcp_servers", "output_schema")
-_RUNNING = ("limits", "max_concurrent", "queue", "on_disconnect", "push_urls")
+_RUNNING = ("max_concurrent", "queue", "on_disconnect", "push_urls")
 _PROCESS = ("restart", "resources", "environment", "config")
 
 
@@ -44,17 +44,18 @@ def faults(
         yield "auth", Fault("a variable is shown only to command: and url: agents")
 
 
-def idle_keys(kind: Kind, raw: Mapping[str, Any]) -> list[str]:
+def idle_keys(kind: Kind, raw: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     """The keys of an agent that mean nothing for its kind; those of `defaults` may well be for others."""
     idle: tuple[str, ...] = ()
     if kind not in ("class", "declared"):
         idle += _THINKING
     if kind in FOREIGN:
         idle += (*_RUNNING, "calls")
+        # How long a foreign agent may take is up to those who wait for it: that limit counts.
+        yield from (("limits", key) for key in raw.get("limits", ()) if key != "duration")
     if kind == "url":
         idle += _PROCESS
-    # How long a foreign agent may take is up to those who wait for it: that limit counts.
-    return [key for key in idle if key in raw and not (key == "limits" and set(raw[key]) == {"duration"})]
+    yield from ((key,) for key in idle if key in raw)
 
 
 def credential(entry: AgentEntry) -> Credential | None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from teamwright.jobs.orders import port_requests
+from teamwright.home import Home
+from teamwright.jobs.orders import Site, launch_orders, port_requests
 
 if TYPE_CHECKING:
     from tests.jobs.conftest import Folder
@@ -47,12 +49,19 @@ def test_keys_that_do_nothing_are_warned_about(folder: Folder) -> None:
         defaults: {prompt: For those who read it}
         agents:
           - {id: a, script: [sh], model: x, limits: {turns: 3}}
-          - {id: b, url: "http://x", restart: {max: 1}, max_concurrent: 3, calls: [a]}
+          - {id: b, url: "http://x", restart: {max: 1}, max_concurrent: 3, calls: [a],
+             limits: {turns: 1, duration: 2}}
     """
     warnings = "\n".join(folder.load(text, environ=PATH).warnings)
-    for key in ("agents[0].model", "agents[1].restart", "agents[1].max_concurrent", "agents[1].calls"):
+    for key in (
+        "agents[0].model",
+        "agents[1].restart",
+        "agents[1].max_concurrent",
+        "agents[1].calls",
+        "agents[1].limits.turns",
+    ):
         assert key in warnings
-    assert "prompt" not in warnings and "limits" not in warnings
+    assert "prompt" not in warnings and "agents[0].limits" not in warnings and "duration" not in warnings
     assert "a url: agent gets no token" in warnings
 
 
@@ -70,6 +79,23 @@ def test_foreign_agents_have_credentials_of_their_own_and_no_port(folder: Folder
     assert "t0p" not in str(resolved.plan.to_dict())
     assert [request.id for request in port_requests(resolved.plan, {})] == ["team/b"]
     assert type(resolved.plan).from_dict(resolved.plan.to_dict()) == resolved.plan
+
+
+def test_a_foreign_agent_has_a_deadline_for_each_call(folder: Folder, home_path: Path) -> None:
+    text = """
+        agents:
+          - {id: lead, backend: offline, calls: [a, b, own]}
+          - {id: a, url: "http://x", limits: {duration: 2s}}
+          - {id: b, command: [sh], limits: {duration: 1m}}
+          - {id: own, backend: offline, limits: {duration: 3}}
+        execution: {entry_point: lead}
+    """
+    plan = folder.load(text, environ=PATH).plan
+    site = Site(Home(home_path).create(), "http://e", "key", "http://e")
+    ports = {f"team/{agent}": 9000 for agent in ("lead", "b", "own")}
+    orders = launch_orders(plan, ports, {}, site, lambda plan, agent: {})
+    assert {peer.id: peer.duration for peer in orders["lead"].spec.peers} == {"a": 2.0, "b": 60.0, "own": None}
+    assert orders["own"].spec.limits.duration == 3.0
 
 
 def test_the_code_is_part_of_the_revision(folder: Folder) -> None:

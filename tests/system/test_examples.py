@@ -6,6 +6,8 @@ import importlib
 import json
 import re
 import shutil
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -143,6 +145,10 @@ def test_what_the_review_says_is_what_the_programs_say(deploy: Deploy, root: Pat
         for item in tool(str(target))["findings"]
     }
     assert len(expected) >= 10
+    named = by_the_programs(target)
+    assert min(len(found) for found in named.values()) >= 1, named
+    for program, found in named.items():
+        assert found <= expected, program
     deploy("start", root / "examples" / "jobs" / "code-review.yaml", folder=folder).ok()
     code = target.read_text()
     for question in (f"Review {target}", f"Review this code:\n```python\n{code}```"):
@@ -153,6 +159,23 @@ def test_what_the_review_says_is_what_the_programs_say(deploy: Deploy, root: Pat
         workers = {span["agent"] for span in spans if span["name"].startswith("execute_tool ")}
         assert workers == {"lead", "linter", "security", "complexity"}
     deploy("stop", "--all").ok()
+
+
+def by_the_programs(target: Path) -> dict[str, set[tuple[int, str]]]:
+    """What ruff, bandit and radon say of a file when nobody is in between: lines with rules."""
+
+    def run(*words: str | Path) -> Any:
+        command = [sys.executable, "-m", *map(str, words)]
+        return json.loads(subprocess.run(command, capture_output=True, text=True, timeout=60).stdout)
+
+    ruff = run("ruff", "check", "--isolated", "--select", "F,B", "--output-format", "json", target)
+    bandit = run("bandit", "-q", "-f", "json", target)["results"]
+    (blocks,) = run("radon", "cc", "-j", target).values()
+    return {
+        "ruff": {(item["location"]["row"], item["code"]) for item in ruff},
+        "bandit": {(item["line_number"], item["test_id"]) for item in bandit},
+        "radon": {(block["lineno"], f"complexity-{block['rank']}") for block in blocks if block["rank"] > "B"},
+    }
 
 
 def test_every_citation_of_the_report_leads_to_a_source(deploy: Deploy, root: Path) -> None:
