@@ -157,6 +157,12 @@ class Exchange:
             self._tools.failed(given["tool_use_id"], str(given.get("error")), hook.at_ns)
         elif hook.name == "PostToolBatch" and given.get("agent_id"):
             self._agents.tools_done(given["agent_id"], hook.at_ns)
+        elif hook.name == "PostToolBatch":  # the next thing would be a model call
+            try:
+                self._turn.afford(None)
+            except LimitReached as spent:
+                self._stop(spent)
+                return hook.answer({"continue_": False, "stopReason": spent.message})
         elif hook.name == "SubagentStop":
             self._agents.ends(hook)
         elif hook.name == "PostCompact":
