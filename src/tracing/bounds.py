@@ -29,11 +29,11 @@ _INSIDE: dict[int, dict[int, int]] = {
 
 
 def items(body: bytes, limit: int = ITEMS_LIMIT) -> int:
-    """How many messages there are in a request; counting ends above `limit`.
+    """How many messages there are in a request; counting ends above `limit`, and above five times as many fields.
 
     What is cut off or no protobuf is not noticed here: the decoder says so.
     """
-    count = 0
+    count = fields = 0
     waiting = [(0, len(body), _REQUEST, 0)]
     while waiting:
         at, end, kind, depth = waiting.pop()
@@ -41,6 +41,11 @@ def items(body: bytes, limit: int = ITEMS_LIMIT) -> int:
         while at < end:
             tag, at = _number(body, at, end)
             wire = tag & 7
+            fields += 1
+            if fields > 5 * limit:
+                return limit + 1
+            if tag < 8:
+                break  # no field has the number 0: the decoder won't have it either
             if wire == 2:
                 size, at = _number(body, at, end)
                 below = inside.get(tag >> 3)

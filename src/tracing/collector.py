@@ -7,7 +7,8 @@ import inspect
 import logging
 import sqlite3
 import zlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
@@ -29,6 +30,8 @@ log = logging.getLogger(__name__)
 Authorize = Callable[[Request], Awaitable[Writer | None] | Writer | None]
 
 BODY_LIMIT = 16 << 20
+#: Bytes of all bodies in memory at once.
+ARRIVING_LIMIT = 64 << 20
 COMMIT_SECONDS = 30.0
 _PROTOBUF = "application/x-protobuf"
 _SMALL = 256 << 10  # decompressed in the loop; more goes to a thread
@@ -43,15 +46,43 @@ class Unacceptable(Exception):
         self.headers = headers
 
 
+class _Arriving:
+    """Bytes of all bodies that are being read or waited for; too many at once are sent away."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._size = 0
+
+    @contextmanager
+    def one(self) -> Iterator[Callable[[int], None]]:
+        """One request: call what it gives for each part that is held in memory. Raises Unacceptable."""
+        mine = 0
+
+        def more(size: int) -> None:
+            nonlocal mine
+            if mine + size < self._size + size > self._limit:  # one alone has a limit of its own
+                raise Unacceptable(503, "too much comes in at once", {"retry-after": "1", "connection": "close"})
+            mine += size
+            self._size += size
+
+        try:
+            yield more
+        finally:
+            self._size -= mine
+
+
 def routes(store: SpanStore, authorize: Authorize | None = None, *, body_limit: int = BODY_LIMIT) -> list[Route]:
     """`POST /v1/traces` (ended spans) and `POST /v1/started` (spans that still run, their end is 0)."""
+
+    arriving = _Arriving(ARRIVING_LIMIT)
 
     def endpoint(started: bool) -> Callable[[Request], Awaitable[Response]]:
         async def take(request: Request) -> Response:
             try:
                 writer = await _authorize(request, authorize)
-                body = await _body(request, body_limit)
-                return await _ingest(store, body, started, writer)
+                with arriving.one() as more:
+                    body = await _body(request, body_limit, more)
+                    return await _ingest(store, body, started, writer)
             except Unacceptable as error:
                 return _error(error.status, str(error), "BadRequest", error.headers)
             except BadSpans as error:
@@ -95,7 +126,7 @@ async def _ingest(store: SpanStore, body: bytes, started: bool, writer: Writer |
     return Response(answer.SerializeToString(), media_type=_PROTOBUF)
 
 
-async def _body(request: Request, limit: int) -> bytes:
+async def _body(request: Request, limit: int, more: Callable[[int], None]) -> bytes:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != _PROTOBUF:
         raise Unacceptable(415, f"content type {kind or 'missing'}: send OTLP as {_PROTOBUF}")
@@ -110,11 +141,14 @@ async def _body(request: Request, limit: int) -> bytes:
         size += len(chunk)
         if size > limit:
             raise _too_large(limit)
+        more(len(chunk))
         parts.append(chunk)
     body = b"".join(parts)
     if coding == "identity":
         return body
-    return _inflate(body, limit) if size < _SMALL else await asyncio.to_thread(_inflate, body, limit)
+    data = _inflate(body, limit) if size < _SMALL else await asyncio.to_thread(_inflate, body, limit)
+    more(len(data))
+    return data
 
 
 def _inflate(body: bytes, limit: int) -> bytes:

@@ -193,6 +193,7 @@ class Shipper:
             except Unwanted as error:
                 if len(records) == 1:
                     self.rejected += 1
+                    self._spool.lose()
                     if self.rejected == 1 or self.rejected % 1000 == 0:
                         log.warning("a span was refused for good (%d so far): %s", self.rejected, error)
                     return

@@ -17,6 +17,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 from starlette.requests import Request
 
 from teamwright.errors import Refused, TokenRefused
+from teamwright.tracing.collector import Unacceptable, _Arriving
 from teamwright.tracing.reader import SpanReader
 from teamwright.tracing.rows import Writer
 from teamwright.tracing.store import SpanStore, Stored
@@ -162,6 +163,11 @@ HOSTILE: dict[str, Callable[[bytes], bytes]] = {
     "many attributes": lambda body: pairs(5_000),
     "a million spans": lambda body: _wrap(0x0A, _wrap(0x12, b"\x12\x00" * 1_000_000)),
     "attributes in attributes": lambda body: _nested(200_000),
+    "millions of fields": lambda body: b"\x78\x00" * (7 << 20),
+    "depth without end": lambda body: _nest(100_000),
+    "a trace id of 15 bytes": lambda body: _change(body, trace_id=b"x" * 15),
+    "a span id of 9 bytes": lambda body: _change(body, span_id=b"x" * 9),
+    "a clock far ahead": lambda body: _at(body, 1 << 63),
     "another message": lambda body: b"\x0a\x05hello",
     "clock at 1970": lambda body: _at(body, 1_000_000_000),
 }
@@ -174,12 +180,38 @@ def _nested(depth: int) -> bytes:
     return _wrap(0x0A, _wrap(0x12, _wrap(0x12, _wrap(0x4A, value) * (depth // 300))))
 
 
+def _nest(depth: int) -> bytes:
+    """One value in another, so many times."""
+    heads, size = [], 0
+    for _ in range(depth):
+        for tag in (0x0A, 0x2A):  # ArrayValue.values, AnyValue.array_value
+            head = _wrap(tag, b"")[:1] + _size(size)
+            heads.append(head)
+            size += len(head)
+    value = b"".join(reversed(heads))
+    return _wrap(0x0A, _wrap(0x12, _wrap(0x12, _wrap(0x4A, b"\x0a\x01k" + _wrap(0x12, value)))))
+
+
+def _size(size: int) -> bytes:
+    found = bytearray()
+    while size > 127:
+        found.append(size & 127 | 128)
+        size >>= 7
+    return bytes((*found, size))
+
+
 def _at(body: bytes, start: int) -> bytes:
+    return _change(body, start_time_unix_nano=start)
+
+
+def _change(body: bytes, **fields: Any) -> bytes:
+    """The same spans with these fields."""
     request = TracesData.FromString(body)
     for block in request.resource_spans:
         for scoped in block.scope_spans:
             for span in scoped.spans:
-                span.start_time_unix_nano = start
+                for name, value in fields.items():
+                    setattr(span, name, value)
     return request.SerializeToString()
 
 
@@ -199,6 +231,36 @@ async def test_hostile_spans_are_refused_and_take_no_memory(
         assert answer.status_code == 400 and answer.json()["error"]["message"]
         assert (await client.post(f"{url}/v1/traces", content=body, headers=PROTOBUF)).status_code == 200
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KiB
+
+
+async def test_many_large_bodies_at_once_take_little_memory(
+    client: httpx.AsyncClient, serve: Serve, listener: Callable[..., socket.socket], store: SpanStore, body: bytes
+) -> None:
+    """Some get a clear 4xx, the others are asked to come again; who sends little is not held up for long."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    bomb = gzip.compress(b"\0" * (15 << 20))
+    async with serve(store, listener()) as url:
+        packed = PROTOBUF | {"content-encoding": "gzip"}
+        answers = await asyncio.gather(
+            *(client.post(f"{url}/v1/traces", content=bomb, headers=packed, timeout=60) for _ in range(30))
+        )
+        assert {answer.status_code for answer in answers} <= {400, 503}
+        assert all(answer.headers["retry-after"] for answer in answers if answer.status_code == 503)
+        assert (await client.post(f"{url}/v1/traces", content=body, headers=PROTOBUF)).status_code == 200
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 250_000  # KiB
+
+
+async def test_what_arrives_at_once_has_a_limit() -> None:
+    arriving = _Arriving(100)
+    with arriving.one() as first, arriving.one() as second:
+        first(150)  # one alone may be larger: it has a limit of its own
+        with pytest.raises(Unacceptable, match="at once"):
+            second(1)
+    with arriving.one() as third, arriving.one() as fourth:
+        third(60)
+        fourth(40)
+        with pytest.raises(Unacceptable):
+            fourth(1)
 
 
 async def test_an_agent_writes_only_its_own(
