@@ -11,6 +11,7 @@ from rich.text import Text
 
 from teamwright.tracing import vocabulary as v
 from teamwright.tracing.analysis import kind_of
+from teamwright.tracing.wording import excerpt, harmless
 
 Span = Mapping[str, Any]
 
@@ -49,10 +50,10 @@ def errors(show: Mapping[str, Any]) -> Iterator[RenderableType]:
         table.add_column(no_wrap=column == "no", overflow="fold" if column == "fold" else "ellipsis")
     for span in causes[:_ERRORS]:
         kind = str(span["attributes"].get(v.ERROR_TYPE, span["status"]))
-        what = f"{kind}: {' '.join((span['message'] or '').split())}"[:300]
+        what = f"{kind}: {excerpt(span['message'] or '', 300)}"
         table.add_row(
             Text(f"  {span['agent'] or 'engine'}", "cyan"),
-            Text(span["name"]),
+            Text(harmless(span["name"])),
             Text(what, "red"),
             Text(f"--span {span['span_id'][:8]}", "dim"),
         )

@@ -14,12 +14,16 @@ from typing import Any
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from teamwright.database import check_version, connect, migrate
-from teamwright.errors import UnknownJob
+from teamwright.errors import HomeError, UnknownJob
 from teamwright.tracing import otlp_json
 from teamwright.tracing.filters import Filter, TraceStatus, of_traces
 from teamwright.tracing.rows import REAL, STARTED, BadSpans, Decoded, decode
 from teamwright.tracing.schema import SPAN_COLUMNS, STEPS, TRACE_COLUMNS, Origins, store
 from teamwright.tracing.spool import pending, spools
+
+
+#: Bytes of an older version's file that are read into memory.
+_COPIED = 512 << 20
 
 
 class Trace:
@@ -278,7 +282,20 @@ def _open(path: Path) -> sqlite3.Connection | None:
     check_version(db, len(STEPS), path)
     with closing(db.execute("pragma user_version")) as cursor:
         (version,) = cursor.fetchone()
-    if version < len(STEPS):
+    if version == len(STEPS):
+        return db
+    try:
+        return _brought_up(db, path) if version else None  # without a version it is being made this moment
+    finally:
         db.close()
-        return None  # being made this moment
-    return db
+
+
+def _brought_up(db: sqlite3.Connection, path: Path) -> sqlite3.Connection:
+    """What an older version has written, in memory, as this one has it; the next engine brings up the file itself."""
+    if path.stat().st_size > _COPIED:
+        raise HomeError(f"{path} was written by an older Teamwright", hint="deploy engine start brings it up to date")
+    copy = sqlite3.connect(":memory:", isolation_level=None)
+    db.backup(copy)
+    copy.row_factory = sqlite3.Row
+    migrate(copy, STEPS, path)
+    return copy

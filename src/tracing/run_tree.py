@@ -10,17 +10,14 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from teamwright.tracing.tree import STYLES, dollars, duration, excerpt
+from teamwright.tracing.wording import STYLES, WIDE, dollars, duration, excerpt, harmless
 
 Run = dict[str, Any]
-
-#: Columns of a terminal from which on there is room for users, and for dates.
-_WIDE = 110
 
 
 def render_list(runs: Sequence[Run], width: int, *, mark: str | None = None) -> RenderableType:
     """A line per run: those that a run asked for below it, in the order they began. `mark` is printed bold."""
-    wide = width >= _WIDE
+    wide = width >= WIDE
     several = len({run["job"] for run in runs}) > 1
     table = Table(box=None, pad_edge=False, header_style="bold", expand=True)
     table.add_column("RUN", no_wrap=True)
@@ -78,7 +75,7 @@ def render_run(run: Run, tree: Sequence[Run], width: int) -> RenderableType:
     lines = Table.grid(padding=(0, 2, 0, 0))
     for name, value in facts.items():
         if value:
-            lines.add_row(Text(name, "cyan"), Text(str(value)))
+            lines.add_row(Text(name, "cyan"), Text(harmless(str(value))))
     return Group(head, lines, Text(), render_list(tree, width, mark=run["run_id"]))
 
 

@@ -20,7 +20,9 @@ _LEAST = 12  # columns for what a row is about, however narrow the screen
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A line: `lead` is drawn again where the rest of a long `text` goes on below it. `cells` are the other columns."""
+    """A line: `lead` is drawn again where the rest of a long `text` goes on below it. `cells` are the other columns;
+    without them the text has the whole screen.
+    """
 
     lead: str
     text: Pieces
@@ -51,7 +53,7 @@ class Rows:
             return Segment(text, styles[style])
 
         for row in (Row("", [(self.titles[0], "bold")], [(title, "bold") for title in self.titles[1:]]), *self.rows):
-            for number, pieces in enumerate(self._lines(row, first)):
+            for number, pieces in enumerate(self._lines(row, first if row.cells else max(options.max_width, _LEAST))):
                 used = 0
                 for text, style in pieces:
                     yield segment(text, style)

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import io
+import tempfile
+import time
+from pathlib import Path
 from typing import Any
 
+import pytest
+from rich.cells import cell_len
 from rich.console import Console
 
 from teamwright.tracing import vocabulary as v
 from teamwright.tracing.lanes import cells_of, errors
-from teamwright.tracing.testing import Spans, attributes
+from teamwright.tracing.reader import SpanReader
+from teamwright.tracing.store import SpanStore
+from teamwright.tracing.testing import Clock, Spans, attributes
 from teamwright.tracing.tracer import Tracer
+from teamwright.tracing.tree import render_trace
+from teamwright.tracing.view import trace_show
 
 
 def test_lanes_show_what_an_agent_did_in_each_part_of_the_time() -> None:
@@ -59,3 +68,54 @@ def test_what_tracing_itself_took_is_told_by_the_topmost_span(tracer: Tracer, sp
     assert 20 < first[v.TRACING_US] < 1_000_000 and second[v.TRACING_US] < first[v.TRACING_US]
     assert not [span for span in spans.all() if span.name == "execute_tool t" and v.TRACING_US in attributes(span)]
     assert tracer.processor._spent == {}
+
+
+def whole(*more: dict[str, Any]) -> dict[str, Any]:
+    """A trace as view.py shows it."""
+    clock = Clock()
+    spans = Spans()
+    tracer = Tracer("lead", "team", "1", spans, strict=True, now=clock)
+    with tracer.query("team", text="What?\x1b[2J") as root, tracer.agent(message="What?"):
+        with tracer.tool_call(name="look", arguments={"wide": "字" * 60}) as tool:
+            tool.result("so")
+        with tracer.tool_call(name="say") as tool:
+            tool.result("a\x1b]0;title\x07b")
+        root.answer("so")
+    with tempfile.TemporaryDirectory() as folder:
+        store = SpanStore(Path(folder) / "spans.db")
+        store.ingest(spans.body).result()
+        with SpanReader(store.path) as reader:
+            show = trace_show(reader.show(None))
+        store.close()
+    agent = next(span for span in show["spans"] if span["kind"] == "SERVER")
+    show["spans"] += [{**agent, "parent_id": agent["span_id"], **one} for one in more]
+    return show
+
+
+def page(show: dict[str, Any], width: int, **options: Any) -> str:
+    console = Console(width=width, file=io.StringIO(), force_terminal=False)
+    console.print(render_trace(show, width=width, **options))
+    return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
+
+
+@pytest.mark.parametrize("width", [40, 80, 140])
+@pytest.mark.parametrize("full", [False, True])
+def test_no_line_is_wider_than_the_screen(width: int, full: bool) -> None:
+    deep = [{"span_id": f"d{at}", "parent_id": f"d{at - 1}" if at else None, "agent": "x" * 40} for at in range(60)]
+    text = page(whole(*deep), width, full=full)
+    assert max(cell_len(line) for line in text.splitlines()) <= width
+    assert "execute_tool look" in text or width == 40
+
+
+def test_what_models_say_does_not_reach_the_terminal_as_orders() -> None:
+    for full in (False, True):
+        text = page(whole(), 120, full=full)
+        assert "\x1b" not in text and "\x07" not in text and "]0;title" in text
+        assert text.count("字") == (60 if full else text.count("字")) > 0
+
+
+def test_five_thousand_spans_are_drawn_within_a_second() -> None:
+    show = whole(*({"span_id": f"{number:016x}"} for number in range(5000)))
+    began = time.process_time()
+    text = page(show, 120)
+    assert time.process_time() - began < 1 and len(text.splitlines()) > 5000

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -8,11 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from teamwright.database import migrate
 from teamwright.errors import UnknownJob
 from teamwright.tracing.filters import Filter
 from teamwright.tracing.reader import SpanReader
+from teamwright.tracing.schema import STEPS
 from teamwright.tracing.spool import Spool
 from teamwright.tracing.store import SpanStore
+from teamwright.tracing.tables import rows
 from teamwright.tracing.testing import Spans
 from teamwright.tracing.tracer import Tracer
 from teamwright.tracing.view import trace_list, trace_show
@@ -152,3 +156,21 @@ def test_reading_imports_no_sdk_and_starts_nothing() -> None:
         "assert threading.active_count() == 1\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_what_an_older_version_has_written_is_read_and_left_as_it_is(tmp_path: Path) -> None:
+    path, spans = tmp_path / "spans.db", Spans()
+    db = sqlite3.connect(path, isolation_level=None)
+    migrate(db, STEPS[:2], path)
+    tracer = Tracer("lead", "team", "1", spans, strict=True)
+    trace_id = ask(tracer, "old?")
+    columns = {row[1] for row in db.execute("pragma table_info(trace)")}
+    values = {name: "" for name in columns} | {"trace": bytes.fromhex(trace_id), "kind": "query", "query": "old?", "start": 1,
+              "end": 2, "root_state": 2, "root_status": 0, "agents": "[]", "labels": "{}"}  # fmt: skip
+    names = ",".join(values)
+    db.execute(f"insert into trace({names}) values({','.join('?' * len(values))})", tuple(values.values()))
+    with SpanReader(path) as reader:
+        assert [row["query"] for row in reader.list_traces()] == ["old?"]
+        assert list(rows(reader, "runs")) == []
+    assert db.execute("pragma user_version").fetchone() == (2,)
+    db.close()

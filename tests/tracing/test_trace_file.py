@@ -18,9 +18,10 @@ from teamwright.tracing.store import SpanStore
 from teamwright.tracing.testing import Clock, Ids, Spans
 from teamwright.tracing.trace_file import TraceFiles
 from teamwright.tracing.tracer import Tracer
-from teamwright.tracing.tree import duration, render_list, render_trace
+from teamwright.tracing.tree import render_list, render_trace
 from teamwright.tracing.tree_rows import Row, Rows
 from teamwright.tracing.view import trace_list, trace_show
+from teamwright.tracing.wording import duration
 
 
 class Naps:

@@ -27,7 +27,7 @@ def diff(call: Call, first: str, second: str) -> None:
         return
     from teamwright.tracing.analysis import KINDS
     from teamwright.tracing.messages import plain_text
-    from teamwright.tracing.tree import TIMES, duration, excerpt
+    from teamwright.tracing.wording import TIMES, duration, excerpt
 
     for name, (one, two) in found["changed"].items():
         sides = [plain_text(side) if name == "answer" else side for side in (one, two)]
@@ -76,7 +76,7 @@ def stats(call: Call, job: str | None, limit: int) -> None:
     cost = f"${found['cost_usd']:.4f}" + (" (estimated)" if found["estimated"] else "")
     unknown = f", {found['unpriced_queries']} queries of unknown price" if found["unpriced_queries"] else ""
     click.echo(f"cost: {cost}{unknown}; tokens {found['input_tokens']} in, {found['output_tokens']} out")
-    from teamwright.tracing.tree import TIMES
+    from teamwright.tracing.wording import TIMES
 
     click.echo(
         "where the time went: " + ", ".join(f"{TIMES[kind]} {share:.1%}" for kind, share in found["time_share"].items())

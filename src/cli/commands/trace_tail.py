@@ -20,7 +20,7 @@ def tail(call: Call, job: str | None, seconds: float | None) -> None:
 
     from teamwright.cli.targets import parse_job
     from teamwright.tracing.following import Follower
-    from teamwright.tracing.tree import duration
+    from teamwright.tracing.wording import duration
 
     name = parse_job(call, job).job if job else None
     until = None if seconds is None else time.monotonic() + seconds
