@@ -11,7 +11,7 @@ from rich.text import Text
 
 from teamwright.tracing import vocabulary as v
 from teamwright.tracing.analysis import kind_of
-from teamwright.tracing.wording import excerpt, harmless
+from teamwright.tracing.wording import excerpt, harmless, named
 
 Span = Mapping[str, Any]
 
@@ -52,7 +52,7 @@ def errors(show: Mapping[str, Any]) -> Iterator[RenderableType]:
         kind = str(span["attributes"].get(v.ERROR_TYPE, span["status"]))
         what = f"{kind}: {excerpt(span['message'] or '', 300)}"
         table.add_row(
-            Text(f"  {span['agent'] or 'engine'}", "cyan"),
+            Text(f"  {named(span['agent'] or 'engine')}", "cyan"),
             Text(harmless(span["name"])),
             Text(what, "red"),
             Text(f"--span {span['span_id'][:8]}", "dim"),
@@ -70,11 +70,11 @@ def lanes(show: Mapping[str, Any], width: int) -> Iterator[RenderableType]:
         return
     begin = min(span["start_ns"] for span in spans)
     end = max([span["end_ns"] or span["start_ns"] for span in spans] + [begin + 1])
-    head = max(max(map(len, names)), 8)
+    head = max(8, *(len(named(name)) for name in names))
     room = max(20, min(_LANE, width - head - 2))
     for name in names:
         cells = cells_of([span for span in spans if span["agent"] == name], begin, end, room)
-        line = Text(f"{name:<{head}}  ", "cyan")
+        line = Text(f"{named(name):<{head}}  ", "cyan")
         for kind in cells:
             mark, style = _MARKS.get(kind or "", (" ", ""))
             line.append(mark, style)

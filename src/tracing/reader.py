@@ -21,7 +21,6 @@ from teamwright.tracing.rows import REAL, STARTED, BadSpans, Decoded, decode
 from teamwright.tracing.schema import SPAN_COLUMNS, STEPS, TRACE_COLUMNS, Origins, store
 from teamwright.tracing.spool import pending, spools
 
-
 #: Bytes of an older version's file that are read into memory.
 _COPIED = 512 << 20
 

@@ -8,7 +8,7 @@ from typing import Any
 from teamwright.tracing import vocabulary as v
 from teamwright.tracing.messages import plain_text
 from teamwright.tracing.tree_rows import Row, Rows
-from teamwright.tracing.wording import STYLES, duration, excerpt, harmless
+from teamwright.tracing.wording import STYLES, duration, excerpt, harmless, named
 
 _DEEPEST = 90  # columns of indentation; what is deeper is drawn as if it weren't
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
@@ -31,7 +31,7 @@ def tree_rows(show: dict[str, Any], *, full: bool, width: int, bar: int) -> Rows
             Row(
                 lead,
                 [(_title(span), style), (" *" if span["span_id"] in critical else "", "yellow")],
-                [(span["agent"] or "", "cyan"), (duration(took), style), (drawn.ljust(bar), style or "blue")],
+                [(named(span["agent"]), "cyan"), (duration(took), style), (drawn.ljust(bar), style or "blue")],
             )
         )
         rows += [Row(below, [detail]) for detail in _details(span, full, width)]

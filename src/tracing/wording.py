@@ -17,6 +17,12 @@ def harmless(text: str) -> str:
     return text if text.isprintable() else text.translate(_CONTROL)
 
 
+def named(agent: str | None, room: int = 24) -> str:
+    """An agent's name in so many characters."""
+    name = harmless(agent or "")
+    return name if len(name) <= room else name[: room - 1] + "…"
+
+
 def excerpt(text: str, limit: int = EXCERPT) -> str:
     """One line of at most so many characters."""
     line = " ".join(text[: 8 * limit].split())

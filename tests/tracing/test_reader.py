@@ -165,8 +165,9 @@ def test_what_an_older_version_has_written_is_read_and_left_as_it_is(tmp_path: P
     tracer = Tracer("lead", "team", "1", spans, strict=True)
     trace_id = ask(tracer, "old?")
     columns = {row[1] for row in db.execute("pragma table_info(trace)")}
-    values = {name: "" for name in columns} | {"trace": bytes.fromhex(trace_id), "kind": "query", "query": "old?", "start": 1,
-              "end": 2, "root_state": 2, "root_status": 0, "agents": "[]", "labels": "{}"}  # fmt: skip
+    values: dict[str, object] = dict.fromkeys(columns, "")
+    values |= {"trace": bytes.fromhex(trace_id), "kind": "query", "query": "old?", "start": 1, "end": 2}
+    values |= {"root_state": 2, "root_status": 0, "agents": "[]", "labels": "{}"}
     names = ",".join(values)
     db.execute(f"insert into trace({names}) values({','.join('?' * len(values))})", tuple(values.values()))
     with SpanReader(path) as reader:
