@@ -198,7 +198,7 @@ def test_durations(given: float | None, said: str) -> None:
 def test_rows_are_cut_or_folded_to_the_screen_and_keep_their_columns() -> None:
     rows = [
         Row("├─ ", [("ask 漢字漢字", ""), (" *", "yellow")], [("lead", "cyan"), ("12 ms", "")]),
-        Row("│  ", [("one two three\x1b[2J four\nfive sixteen-letters-", "dim")]),
+        Row("│  ", [("one two three\x1b[2J four\nfive sixteen-letters-and-some-more", "dim")]),
     ]
     cut = render(Rows(("WHAT", "WHO", "TIME"), rows), width=31).splitlines()
     assert cut == [
@@ -207,6 +207,6 @@ def test_rows_are_cut_or_folded_to_the_screen_and_keep_their_columns() -> None:
         "│  one two three[2J four five …",
     ]
     folded = render(Rows(("WHAT", "WHO", "TIME"), rows, fold=True), width=24).splitlines()
-    words = ["one two three[2J four", "five", "sixteen-letters-"]
-    assert folded[0] == "WHAT          WHO   TIME" and folded[-3:] == [f"│  {word}" for word in words]
+    words = ["one two three[2J four", "five", "sixteen-letters-and-s", "ome-more"]
+    assert folded[0] == "WHAT          WHO   TIME" and folded[-4:] == [f"│  {word}" for word in words]
     assert all(cell_len(line) <= 24 for line in folded)
