@@ -10,7 +10,7 @@ import pytest
 
 from teamwright import loopback
 from teamwright.agents import channel
-from teamwright.agents.channel import Broken, Channels, Reply, Unreachable
+from teamwright.agents.channel import Broken, Channels, Reply, TooLong, Unreachable
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 
@@ -115,9 +115,9 @@ async def test_broken_answers(channels: Channels, reply: bytes | None, why: str)
 
 
 async def test_an_endless_answer_is_cut_off(channels: Channels, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(channel, "_LIMIT", 1000)
+    monkeypatch.setattr(channel, "ANSWER_LIMIT", 1000)
     async with serving(Server(b"HTTP/1.1 200 OK\r\ncontent-length: 2000\r\n\r\n" + b"x" * 2000)) as server:
-        with pytest.raises(Broken, match="longer than"):
+        with pytest.raises(TooLong, match="answered with more than"):
             await channels.post(server.url, {}, b"")
 
 
