@@ -108,8 +108,13 @@ class Foreign:
         if self._client is None:
             import httpx
 
-            timeout = httpx.Timeout(ANSWER, connect=CONNECT)
-            self._client = httpx.AsyncClient(timeout=timeout, trust_env=False, follow_redirects=False)
+            # No limit to connections: those that hang at one agent must not keep calls of the others waiting.
+            self._client = httpx.AsyncClient(
+                timeout=httpx.Timeout(ANSWER, connect=CONNECT),
+                limits=httpx.Limits(max_connections=None, max_keepalive_connections=100),
+                trust_env=False,
+                follow_redirects=False,
+            )
         return self._client
 
 

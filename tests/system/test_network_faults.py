@@ -7,6 +7,8 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +28,8 @@ pytestmark = pytest.mark.timeout(180)
 
 #: Seconds an answer may take; what a test may take beyond that on a busy machine.
 DURATION, SLACK = 1.0, 1.5
+#: Queries that hang at the same time; seconds for those, and for 64 MB on a busy machine.
+MANY, LONG = 120, 8.0
 CODE = """
 async def ask(text, turn):
     name, _, rest = text.partition(" ")
@@ -48,9 +52,14 @@ def gone() -> Iterator[Rude]:
     server.close()
 
 
+def duration(agent: str) -> float:
+    return LONG if agent in ("crowd", "endless") else DURATION
+
+
 def job_file(folder: Path, urls: dict[str, str], **more: Any) -> Path:
     agents: list[dict[str, Any]] = [{"id": "front", "run": "bot:ask"}]
-    agents += [{"id": name, "url": url, "limits": {"duration": DURATION}} for name, url in urls.items()]
+    for name, url in urls.items():
+        agents.append({"id": name, "url": url, "limits": {"duration": duration(name)}})
     topology = {"type": "hub-spoke", "hub": "front", "spokes": list(urls)}
     (folder / "bot.py").write_text(CODE)
     (folder / "rude.yaml").write_text(json.dumps({"agents": agents, "topology": topology, **more}))
@@ -60,7 +69,10 @@ def job_file(folder: Path, urls: dict[str, str], **more: Any) -> Path:
 def test_every_fault_is_an_error_in_time_and_the_next_query_works(
     deploy: Deploy, tmp_path: Path, rude: Rude, gone: Rude
 ) -> None:
-    urls = {fault: f"{rude.url}/{fault}" for fault in FAULTS} | {"refused": f"{gone.url}/good"}
+    urls = {fault: f"{rude.url}/{fault}" for fault in FAULTS} | {
+        "refused": f"{gone.url}/good",
+        "crowd": f"{rude.url}/hole",
+    }
     started = deploy("start", job_file(tmp_path, urls, deployment={"health_check": {"enabled": False}})).ok()
     assert "does nothing" not in started.err
     expected = {fault: (by_peer, direct) for fault, (_, by_peer, direct) in FAULTS.items()}
@@ -78,6 +90,7 @@ def test_every_fault_is_an_error_in_time_and_the_next_query_works(
             if fault != "refused":
                 assert client.query("rude", "go on", agent=fault).answer == f"{fault} goes on"
                 assert client.query("rude", f"{fault} go on").answer == f"{fault} goes on"
+        hang_many(deploy, client, rude)
         # the engine took no harm from 128 MB that were no answer
         engine = psutil.Process(client.status()["processes"]["engine"])
         assert engine.memory_info().rss < 400 << 20
@@ -87,6 +100,22 @@ def test_every_fault_is_an_error_in_time_and_the_next_query_works(
     deploy("stop", "--all").ok()
 
 
+def hang_many(deploy: Deploy, client: Client, rude: Rude) -> None:
+    """More queries than an HTTP client's pool holds hang at one agent; nobody else waits for them."""
+    rude.asked.clear()
+    with ExitStack() as stack:
+        home = Home(deploy.home)
+        crowd = [stack.enter_context(connect(home, start=False, environ=deploy.environment)) for _ in range(2)]
+        pool = stack.enter_context(ThreadPoolExecutor(MANY))
+        hanging = [pool.submit(ask, crowd[number % 2], "please", "crowd") for number in range(MANY)]
+        while rude.asked["hole"] < MANY:
+            assert not any(each.done() for each in hanging)
+            time.sleep(0.01)
+        assert client.query("rude", "go on", agent="reset").status == "ok"
+        assert not any(each.done() for each in hanging)
+        assert {each.result().reason for each in hanging} == {"timeout"}
+
+
 def check(client: Client, fault: str, direct: bool, reason: str) -> None:
     """Ask, directly or through the front: an error in time, and a span that says so and holds the question."""
     question = f"misbehave now {'at length ' * 500}please"
@@ -94,7 +123,7 @@ def check(client: Client, fault: str, direct: bool, reason: str) -> None:
     asked = ask(client, question if direct else f"{fault} {question}", fault if direct else None)
     took = time.monotonic() - began
     assert asked.status == "error", (fault, asked)
-    assert took < DURATION + SLACK, (fault, took)
+    assert took < duration(fault) + SLACK, (fault, took)
     trace = client.trace(asked.trace_id)
     assert trace["complete"], trace["missing"]
     assert trace["status"] == "error"

@@ -9,6 +9,7 @@ import json
 import socket
 import struct
 import threading
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -25,7 +26,7 @@ class Rude:
     def __init__(self) -> None:
         self.away = False
         self.card: dict[str, Any] = {}
-        self.asked = 0
+        self.asked: Counter[str] = Counter()
         self._connections: set[socket.socket] = set()
         self._over = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
@@ -75,7 +76,7 @@ class Rude:
         self._say(connection, {**card, "supportedInterfaces": [face], **self.card})
 
     def _answer(self, connection: socket.socket, fault: str, call: dict[str, Any]) -> None:
-        self.asked += 1
+        self.asked[fault] += 1
         text = call["params"]["message"]["parts"][0]["text"]
         if text == "go on" or fault == "good":
             answer: dict[str, Any] = {"messageId": "1", "role": "ROLE_AGENT", "parts": [{"text": f"{fault} goes on"}]}
