@@ -80,7 +80,7 @@ async def fetch_card(
     except TimeoutError:
         raise PeerError(f"{url} did not answer within {deadline:g} s", reason="timeout") from None
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise PeerError(f"{url} can't be reached: {error or type(error).__name__}", reason="unreachable") from None
+        raise PeerError(f"{url} can't be reached: {str(error) or type(error).__name__}", reason="unreachable") from None
     try:
         card = json.loads(content)
     except ValueError:

@@ -47,7 +47,8 @@ def usage_of(found: Mapping[str, Any]) -> dict[str, Any]:
     `partial` = somebody who took part told nothing of what it used.
     """
     partial = found.get("partial") is True
-    counts = {name: found.get(name, None if partial else 0) for name in ("input_tokens", "output_tokens", "tool_calls")}
+    nothing = None if partial or "input_tokens" not in found else 0  # an error tells nothing of what it cost
+    counts = {name: found.get(name, nothing) for name in ("input_tokens", "output_tokens", "tool_calls")}
     return {
         **{name: None if count is None else int(count) for name, count in counts.items()},
         "cost_usd": found.get("cost_usd"),

@@ -133,6 +133,8 @@ def check(client: Client, fault: str, direct: bool, reason: str) -> None:
     assert span["message"], fault
     assert span["message"].removeprefix("failed: ") in asked.answer, (fault, span["message"], asked.answer)
     assert json.loads(found["gen_ai.input.messages"])[0]["parts"][0]["content"] == question
+    if direct:
+        assert (asked.reason, asked.usage["input_tokens"], asked.usage["cost_usd"]) == (reason, None, None)
     sent = reason not in ("unreachable", "forbidden", "busy")
     if sent:
         assert trace["summary"]["cost_usd"] is None, (fault, direct)
@@ -171,7 +173,7 @@ def test_a_joined_agent_is_checked_and_its_costs_are_unknown(deploy: Deploy, tmp
     with connect(Home(deploy.home), start=False, environ=deploy.environment) as client:
         rude.away = True
         sick = until(client, "unhealthy")
-        assert "agent-card.json can't be reached" in sick["last_error"]
+        assert "agent-card.json can't be reached: Read" in sick["last_error"]
         assert client.job("rude")["status"] == "degraded"
         shown = deploy("ps", "rude").ok().out
         assert "unhealthy" in shown and "agent-card.json can't be reached" in shown
