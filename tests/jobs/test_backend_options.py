@@ -20,12 +20,12 @@ def test_each_wrong_value_has_its_line(folder: Folder) -> None:
               - id: lead
                 backend: claude
                 backend_options:
-                  builtin_tools: [Read, Raed]
+                  builtin_tools: [Read, Reed]
                   cwd: nowhere
                 model_options: {effort: huge}
             """
         )
     lines = [str(problem) for problem in caught.value.problems if "packages" not in str(problem)]
     assert [line.partition(": ")[0].rpartition(":")[2] for line in lines] == ["5", "6", "7"]
-    assert "agents[0].backend_options.builtin_tools[1]: agent 'lead': the CLI has no tool 'Raed'" in lines[0]
+    assert "agents[0].backend_options.builtin_tools[1]: agent 'lead': the CLI has no tool 'Reed'" in lines[0]
     assert "did you mean 'Read'?" in lines[0]

@@ -180,21 +180,24 @@ def kill(team: Deploy) -> None:
         time.sleep(0.02)
 
 
-def test_an_agent_that_dies_leaves_nothing_and_goes_on(team: Deploy, api: Messages) -> None:
+def test_an_agent_that_dies_in_a_message_leaves_nothing_and_goes_on(team: Deploy, api: Messages) -> None:
     api.say(Reply("one"))
     ask(team, "before", "death")
-    before = clis(team)
     agents = team("ps", JOB, "--json").ok().json["agents"]
     lead = next(agent for agent in agents if agent["id"] == "lead")
+    api.say(Reply("never", end="hang", after=3))
+    asking = team.begin("query", JOB, "now", "--session", "death", "--user", "ann", "--json")
+    api.wait()
+    before = clis(team)
     os.kill(lead["pid"], signal.SIGKILL)
+    assert asking.communicate(timeout=30)[0]
     end = time.monotonic() + 30
     while set(clis(team)) & set(before) or not ready(team, lead["pid"]):
         assert time.monotonic() < end, "the old processes stay, or the agent does not come back"
         time.sleep(0.05)
     api.say(Reply("two"))
-    result = ask(team, "after", "death")
-    assert result["answer"] == "two"
-    assert list(api.wait().said) == ["before", "one", "after"]
+    assert ask(team, "after", "death")["answer"] == "two"
+    assert list(api.wait().said)[:2] == ["before", "one"] and api.wait().user == "after"
 
 
 def ready(team: Deploy, old: int) -> bool:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -31,7 +32,17 @@ def api(server: Messages) -> Iterator[Messages]:
 
 
 @pytest.fixture
-def environment(api: Messages, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, str]:
+def outside() -> Iterator[str]:
+    """A proxy that all traffic but the model's would go through: nobody may even try."""
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        yield f"http://127.0.0.1:{door.getsockname()[1]}"
+        door.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            door.accept()
+
+
+@pytest.fixture
+def environment(outside: str, api: Messages, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, str]:
     """The environment of an agent: nothing of whoever runs the tests."""
     values = {
         "PATH": os.environ["PATH"],
@@ -39,9 +50,8 @@ def environment(api: Messages, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
         "TMPDIR": str(tmp_path),
         "ANTHROPIC_API_KEY": "dummy",
         "ANTHROPIC_BASE_URL": api.url,
-        # Whoever tries to reach anything else runs against a closed door.
-        "HTTPS_PROXY": "http://127.0.0.1:9",
-        "HTTP_PROXY": "http://127.0.0.1:9",
+        "HTTPS_PROXY": outside,
+        "HTTP_PROXY": outside,
         "NO_PROXY": "127.0.0.1",
     }
     for name in list(os.environ):

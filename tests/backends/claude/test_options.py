@@ -16,7 +16,7 @@ from teamwright.errors import UserError
     [
         ({"builtin_tool": []}, ("builtin_tool",), "unknown key"),
         ({"builtin_tools": "Read"}, ("builtin_tools",), "must be a list"),
-        ({"builtin_tools": ["Read", "Raed"]}, ("builtin_tools", 1), "the CLI has no tool 'Raed'"),
+        ({"builtin_tools": ["Read", "Reed"]}, ("builtin_tools", 1), "the CLI has no tool 'Reed'"),
         ({"builtin_tools": ["Bash(rm"]}, ("builtin_tools", 0), "must be a tool like"),
         ({"deny": [7]}, ("deny", 0), "must be a tool like"),
         ({"setting_sources": ["home"]}, ("setting_sources", 0), "must be one of user, project, local"),
