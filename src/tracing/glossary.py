@@ -152,6 +152,7 @@ EVENTS: Final[dict[str, tuple[str, str]]] = {
         "teamwright.reason=auto teamwright.compaction.tokens_before=180000",
     ),
     v.EVENT_RESUMED: ("The backend took up its conversation again, in a new process.", "teamwright.reason=6f1c…"),
+    v.EVENT_TAKEN_UP: ("The program of a backend has the message; before that it may have had to start.", ""),
     v.EVENT_SUBSCRIBED: ("A client whose connection broke reads the task again.", ""),
     v.EVENT_PUSH: ("A push notification went out.", "teamwright.a2a.push_to=https://example.com/hook"),
     v.EVENT_UNHEALTHY: ("An agent missed its health checks.", "teamwright.reason=hung"),

@@ -165,6 +165,8 @@ class Exchange:
                 return hook.answer({"continue_": False, "stopReason": spent.message})
         elif hook.name == "SubagentStop":
             self._agents.ends(hook)
+        elif hook.name == "UserPromptSubmit":
+            self._turn.tracer.current().taken_up(at_ns=hook.at_ns)
         elif hook.name == "PostCompact":
             self._summary = str(given.get("compact_summary") or "")
         return hook.answer({})
