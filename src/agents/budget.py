@@ -29,9 +29,11 @@ class Purse:
         if self.left is None or self.limit is None:
             return
         if dollars > self.left or (self.left <= 0 and self.limit > 0):
-            left = f"${max(0.0, self.left):.2g} of ${self.limit:.4g} are left"
-            about = f", and the next model call costs ${dollars:.2g} or more" if dollars else ""
-            raise LimitReached("cost_usd", f"{left}{about} (limit cost_usd)")
+            words = f"the query has spent the ${self.limit:.4g} that it may"
+            if self.left > 0:
+                left = f"${self.left:.2g} of ${self.limit:.4g} is left"
+                words = f"the next model call costs ${dollars:.2g} or more, and {left}"
+            raise LimitReached("cost_usd", f"{words} (limit cost_usd)")
 
     def lend(self, parts: int) -> float | None:
         """What each of so many calls may spend; a little stays here. It comes back with `spend(-dollars)`."""

@@ -116,7 +116,7 @@ def test_no_call_is_made_that_the_query_can_not_pay(world: World) -> None:
     world.script(turn)
     said = failed(world, agent="tight")
     assert said.reason == "budget_exhausted"
-    assert "of $1 are left" in said.words
+    assert "has spent the $1 that it may" in said.words
     assert len(world.chats(said.trace_id)) == len(world.model.requests) == 1
     world.script(Reply("paid", tokens=Tokens(10_000_000, 10, cached=0)))
     assert world.ask("go", "tight").text == "paid"  # it is the next call that is not made; an answer is an answer
