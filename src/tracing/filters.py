@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
@@ -66,9 +67,13 @@ def of_traces(which: Filter) -> Clause:
     if which.operation is not None:
         clauses.append("exists(select 1 from span s where s.trace = trace.trace and s.name = ?)")
         values.append(which.operation)
+    # Parsing the JSON of each row would take most of the time, so first a look whether the words stand in it.
     if which.agent is not None:
-        clauses.append("exists(select 1 from json_each(trace.agents) where value = ?)")
-        values.append(which.agent)
+        clauses.append("instr(agents, ?) and exists(select 1 from json_each(trace.agents) where value = ?)")
+        values += [json.dumps(which.agent), which.agent]
+    for word in {word for label in which.labels.items() for word in label}:
+        clauses.append("instr(labels, ?)")
+        values.append(json.dumps(word))
     return " and ".join(clauses), values
 
 
