@@ -1,19 +1,20 @@
-"""What tracing costs: a span in the agent, a span in the store, reading a large store.
+"""What a span costs, part by part: made in the agent, encoded, in the spool; decoded, in the store.
 
-    uv run python -m bench.spans [--spans 20000] [--stored 200000]
+    uv run python -m bench.spans [--spans 20000] [--rounds 5]
 
-CPU microseconds are of the process that does the work; rates are by the wall clock, the best of three.
+In one process, without HTTP; CPU microseconds and rates are of the best round. The whole way of a span, with all that
+is around it, is in bench.message (agents and engine) and bench.ingest (the collector).
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from bench.figures import options, where
 from teamwright.tracing import messages
 from teamwright.tracing.rows import decode
 from teamwright.tracing.runs import RunContext, RunId
@@ -27,18 +28,19 @@ BATCH = 256
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = options(__doc__, 5)
     parser.add_argument("--spans", type=int, default=20_000, help="spans per measurement")
-    options = parser.parse_args()
+    given = parser.parse_args()
+    print(where(given.rounds))
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         print(f"{'':44}{'CPU us':>10}{'spans/s':>12}")
-        agent(place, options.spans)
-        ingest(place, options.spans)
+        agent(place, given.spans, given.rounds)
+        ingest(place, given.spans, given.rounds)
 
 
-def best(name: str, count: int, work: Callable[[], object], rounds: int = 3) -> None:
-    """Print the best of a few rounds of `work`, which handles `count` spans."""
+def best(name: str, count: int, rounds: int, work: Callable[[], object]) -> None:
+    """Print the best round of `work`, which handles `count` spans."""
     found = []
     for _ in range(rounds):
         cpu, wall = time.process_time(), time.perf_counter()
@@ -58,26 +60,28 @@ def chats(tracer: Tracer, count: int) -> None:
                     call.first_token().answer(WORDS, finish_reason="stop").usage(input_tokens=100, output_tokens=90)
 
 
-def agent(place: Path, count: int) -> None:
+def agent(place: Path, count: int, rounds: int) -> None:
     """Spans of about 1 KB into nothing, and into a spool."""
-    best("agent: span made and encoded", count, lambda: chats(Tracer("lead", "team", "1", lambda _: None), count))
+    best(
+        "agent: span made and encoded", count, rounds, lambda: chats(Tracer("lead", "team", "1", lambda _: None), count)
+    )
     spool = Spool.create(place / "spool", "team", "lead", "1")
     tracer = Tracer("lead", "team", "1", spool)
-    best("agent: span made, encoded, in the spool", count, lambda: chats(tracer, count))
+    best("agent: span made, encoded, in the spool", count, rounds, lambda: chats(tracer, count))
     print(f"{'  bytes per span':44}{spool.size / tracer.processor.ended:10.0f}")
     redacting = Tracer("lead", "team", "1", spool, content="redacted")
-    best("agent: the same, redacted", count, lambda: chats(redacting, count), rounds=1)
+    best("agent: the same, redacted", count, rounds, lambda: chats(redacting, count))
     off = Tracer("lead", "team", "1", spool, enabled=False)
-    best("agent: tracing off", count, lambda: chats(off, count))
-    best("agent: JSON of one message", count, lambda: [messages.encode(WORDS) for _ in range(count)])
+    best("agent: tracing off", count, rounds, lambda: chats(off, count))
+    best("agent: JSON of one message", count, rounds, lambda: [messages.encode(WORDS) for _ in range(count)])
 
 
-def ingest(place: Path, count: int) -> None:
+def ingest(place: Path, count: int, rounds: int) -> None:
     """Batches of 256 into the store, each committed before the next is handed in, and without waiting."""
     spans = Spans()
     chats(Tracer("lead", "team", "1", spans), count)
     bodies = [b"".join(spans.payloads[at : at + BATCH]) for at in range(0, count, BATCH)]
-    best("store: decoding", count, lambda: [decode(body) for body in bodies])
+    best("store: decoding", count, rounds, lambda: [decode(body) for body in bodies])
 
     def one_by_one() -> None:
         store = SpanStore(place / f"{os.urandom(4).hex()}.db")
@@ -91,8 +95,8 @@ def ingest(place: Path, count: int) -> None:
             future.result()
         store.close()
 
-    best("store: a commit per 256", count, one_by_one)
-    best("store: commits as they come", count, together)
+    best("store: a commit per 256", count, rounds, one_by_one)
+    best("store: commits as they come", count, rounds, together)
 
 
 if __name__ == "__main__":
