@@ -9,14 +9,19 @@ without tokens, sessions, limits or traces. All are measured in turn, in one run
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from bench.asking import Headers, ask, fetch
 from bench.figures import median, options, where
-from bench.home import fresh
+from bench.home import Home, fresh
 from bench.servers import bare
 from bench.team import QUESTION, Spent, Team, rounds, team
-from teamwright.safety.tokens import Issuer
+from teamwright.safety.epochs import EpochFile
+from teamwright.safety.tokens import Issuer, Verifier
+from teamwright.tracing.spool import Spool
+
+PARTS = 20_000
 
 
 def main() -> None:
@@ -75,6 +80,7 @@ def main() -> None:
                 "HTTP alone: a GET of the agent": http,
             },
         )
+        parts(home, issuer)
     print(f"{'':52} {'agent':>8} {'engine':>8} {'both ms':>8} {'per s':>7} {'p50 ms':>7}")
     both = {}
     for name, figures in found.items():
@@ -85,6 +91,23 @@ def main() -> None:
     print(f"agent with ingest / bare:   {ratio(ours, base):.2f}   (target 1.6)")
     print(f"tracing / offline message:  {ratio(thinks, thinks_not) - 1:.2f}   (target 0.25)")
     print(f"tracing / echoed message:   {ratio(ours, still_) - 1:.2f}")
+
+
+def parts(home: Home, issuer: Issuer) -> None:
+    """Microseconds of what can be timed alone, in this process: a known token, a record in the spool."""
+    verifier = Verifier(issuer.public_key, home.state.id, EpochFile.create(home.state.epoch_file))
+    token = issuer.mint("traced/caller", "traced/echo", job="traced", agent="caller", role="agent")
+    spool = Spool.create(home.path / "spool", "bench", "bench", "1")
+    payload = b"x" * 900
+    works: dict[str, Callable[[], object]] = {
+        "a token that is known, and the epoch file": lambda: verifier.check(token, "traced/echo"),
+        "a span of 900 bytes into the spool": lambda: spool.append(payload),
+    }
+    for name, work in works.items():
+        began = time.process_time()
+        for _ in range(PARTS):
+            work()
+        print(f"{name:52} {(time.process_time() - began) / PARTS * 1e6:8.1f} us")
 
 
 def ratio(above: list[float], below: list[float]) -> float:
