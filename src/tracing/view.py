@@ -9,7 +9,7 @@ from typing import Any
 
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from teamwright.tracing import analysis
+from teamwright.tracing import analysis, skew
 from teamwright.tracing.otlp_json import plain_value
 from teamwright.tracing.reader import Trace, status
 from teamwright.tracing.rows import ERROR, REAL, STARTED, SYNTHETIC
@@ -30,6 +30,7 @@ def trace_show(trace: Trace) -> dict[str, Any]:
     `time_ns` adds up to the root's duration.
     """
     spans = [_span(row["state"], row["agent"], span) for row, span in trace.spans]
+    skew.correct(spans)
     return {
         "trace_id": trace.trace_id,
         "job": trace.summary["job"],
