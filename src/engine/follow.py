@@ -19,7 +19,7 @@ from teamwright.engine.upstream import Upstream
 from teamwright.errors import PeerError
 from teamwright.tracing import vocabulary as v
 from teamwright.tracing.messages import encode
-from teamwright.tracing.propagation import ParentContext
+from teamwright.tracing.propagation import ParentContext, parse_traceparent
 from teamwright.tracing.spans import used
 from teamwright.tracing.tracer import Tracer
 
@@ -70,6 +70,7 @@ class FormerRoot:
                 v.ERROR_TYPE: reason if error else None,
                 **{v.LABEL_PREFIX + key: value for key, value in row.labels.items()},
             },
+            links=[link] if (link := parse_traceparent(row.link)) is not None else [],
             error=error,
         )
 

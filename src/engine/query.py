@@ -170,6 +170,7 @@ def admit(
         peer_calls_left=entry_limits.peer_calls,
     )
     started = time.time_ns()
+    last = last or state.last_of_session(job.name, user, context)
     span = tracer.query(
         job.name,
         text=asked,
@@ -179,7 +180,7 @@ def admit(
         revision=job.plan.revision,
         run=run,
         parent=parent,
-        link=last or state.last_of_session(job.name, user, context),
+        link=last,
         start_ns=started,
         attributes={v.AGENT: agent.agent, v.TASK_ID: message.get("taskId")},
     )
@@ -201,6 +202,7 @@ def admit(
         user=user,
         labels=labels,
         revision=job.plan.revision,
+        link=last.traceparent if last is not None else None,
     )
     return Admitted(Query(row, LiveRoot(span), state), {**params, "message": message}, outgoing)
 

@@ -61,7 +61,7 @@ class JobRecord:
 
 @dataclass(frozen=True, slots=True)
 class TaskRow:
-    """A query on its way through the front door. `span_id` is its root span."""
+    """A query on its way through the front door. `span_id` is its root span, `link` the `traceparent` it refers to."""
 
     span_id: str
     trace_id: str
@@ -76,6 +76,7 @@ class TaskRow:
     user: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     revision: str = ""
+    link: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,4 +43,5 @@ STEPS = (
     ) without rowid;
     insert into revisions select name, revision, plan, created_ns, created_ns from jobs where revision <> '';
     """,
+    "alter table tasks add column link text",
 )

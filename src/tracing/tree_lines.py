@@ -80,9 +80,9 @@ def _details(span: dict[str, Any], full: bool, width: int) -> Iterator[tuple[str
         if span["message"]:
             answered = ""  # it stands above already
     if asked or answered:
-        half = width // 2
         words = [str(side) for side in (asked, answered) if side]
-        yield " -> ".join(harmless(side) if full else excerpt(side, half) for side in words), "dim"
+        room = width // len(words)
+        yield " -> ".join(harmless(side) if full else excerpt(side, room) for side in words), "dim"
 
 
 def _bar(start: float, end: float, room: int) -> str:
