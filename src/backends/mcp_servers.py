@@ -17,6 +17,7 @@ from typing import Any
 
 from teamwright.backends.api import Answer, File, Tool, Turn
 from teamwright.errors import ToolError
+from teamwright.tracing.outgoing import mcp_meta, stamp_mcp
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +86,7 @@ class _Server:
                 raise ToolError(f"the MCP server {self.name} is not there")
             span = turn.tracer.current()
             meta = {"traceparent": span.traceparent, **({"tracestate": span.trace_state} if span.trace_state else {})}
+            meta.update(mcp_meta(turn.run))
             span.announce()
             try:
                 found = await session.call_tool(about.name, dict(arguments), meta=meta)
@@ -151,7 +153,10 @@ class _Server:
         headers = dict(self._given.get("headers") or {})
         async with (
             httpx.AsyncClient(
-                headers=headers, timeout=httpx.Timeout(_READY, read=None), follow_redirects=True
+                headers=headers,
+                timeout=httpx.Timeout(_READY, read=None),
+                follow_redirects=True,
+                event_hooks={"request": [stamp_mcp]},
             ) as client,
             streamable_http_client(self._given["url"], http_client=client) as streams,
             streams[0],

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from teamwright import RunContext, current_run
-from teamwright.tracing.outgoing import outgoing_headers, stamp, stamp_now
+from teamwright.tracing.outgoing import mcp_meta, outgoing_headers, stamp, stamp_mcp, stamp_now
 from teamwright.tracing.runs import RunId, use_run
 
 
@@ -58,3 +58,20 @@ def test_headers_by_hand() -> None:
     run = RunContext(RunId.generate(), "job", "a")
     assert outgoing_headers() == {}
     assert outgoing_headers(run) == {"X-Run-Id": run.run_id} and type(outgoing_headers(run)["X-Run-Id"]) is str
+
+
+async def test_mcp_messages_carry_the_run_that_made_them(server: tuple[str, list[str | None]]) -> None:
+    url, seen = server
+    one, two = (RunContext(RunId.generate(), "job", name) for name in ("a", "b"))
+    bodies: list[object] = [
+        {"method": "tools/call", "params": {"_meta": mcp_meta(one)}},
+        {"method": "initialize"},
+        [1],
+        {"params": {"_meta": {"teamwright.dev/run-id": 7}}},
+    ]
+    async with httpx.AsyncClient(event_hooks={"request": [stamp_mcp]}, trust_env=False) as client:
+        with use_run(two):  # whose task the transport's was made in
+            for body in bodies:
+                await client.request("GET", url, json=body)
+            await client.request("GET", url, content=b"no json")
+    assert seen == [one.run_id, None, None, None, None]
