@@ -34,10 +34,11 @@ class FakeTurn:
     asked: list[tuple[str, str]] = field(default_factory=list)
     sent: list[File] = field(default_factory=list)
     streamed: list[str] = field(default_factory=list)
+    run_id: RunId = field(default_factory=RunId.generate)
 
     @property
     def run(self) -> RunContext:
-        return RunContext(RunId.generate(), "job", "agent", depth=self.depth)
+        return RunContext(self.run_id, "job", "agent", depth=self.depth)
 
     async def peers(self) -> Sequence[Peer]:
         return self.people

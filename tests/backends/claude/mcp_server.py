@@ -14,9 +14,10 @@ server = FastMCP("words")
 
 @server.tool()
 def shout(text: str, ctx: Context) -> str:  # type: ignore[type-arg]
-    """Says it loudly, and which trace it is called in."""
-    meta = ctx.request_context.meta
-    return f"{text.upper()}! {getattr(meta, 'traceparent', None)}"
+    """Says it loudly, and which trace it is called in; over HTTP also by which run, as the header has it."""
+    meta, request = ctx.request_context.meta, ctx.request_context.request
+    run = f" {request.headers.get('x-run-id')}" if request is not None else ""
+    return f"{text.upper()}! {getattr(meta, 'traceparent', None)}{run}"
 
 
 @server.tool()
