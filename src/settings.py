@@ -29,6 +29,10 @@ PORTS = Setting("TEAMWRIGHT_PORTS", "8600-9599", "the range that agents' ports a
 SPAWN = Setting("TEAMWRIGHT_SPAWN", "zygote", "how agents are started: zygote or subprocess")
 IDLE = Setting("TEAMWRIGHT_IDLE", "60", "seconds an on-demand engine stays without jobs or clients")
 TRACING = Setting("TEAMWRIGHT_TRACING", "on", "on or off: record spans at all")
+TRACING_CONTENT = Setting(
+    "TEAMWRIGHT_TRACING_CONTENT", "full", "what of messages is recorded, at most: full, redacted or off"
+)
+REDACT = Setting("TEAMWRIGHT_REDACT", None, "a YAML file of what else is masked in traces: name: regular expression")
 COLLECTOR = Setting("TEAMWRIGHT_COLLECTOR", "engine", "where spans are taken in: engine, or process for one of its own")
 TRACE_DAYS = Setting("TEAMWRIGHT_TRACE_DAYS", "30", "days that traces are kept; 0 = for ever")
 TRACE_SIZE = Setting("TEAMWRIGHT_TRACE_SIZE", "4096", "MiB that stored traces may take, the oldest go first; 0 = any")

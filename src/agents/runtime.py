@@ -68,6 +68,7 @@ class Runtime:
             self.spool if self.spool is not None else _nowhere,
             name=self.agent.name,
             content=spec.content,
+            rules=spec.redact,
             enabled=self.spool is not None,
         )
         self.peers = Peers(spec, self.http, self.tracer, self.tokens)

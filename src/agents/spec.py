@@ -108,6 +108,7 @@ class AgentSpec:
     push_urls: PushUrls = "public"
     tracing: bool = True
     content: Content = "full"
+    redact: tuple[tuple[str, str], ...] = ()
     log_level: str = "info"
     environment: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -137,5 +138,6 @@ class AgentSpec:
         values["limits"] = Limits(**values.get("limits", {}))
         for key in ("search_path", "tools", "skills", "callers", "script", "command"):
             values[key] = tuple(values.get(key, ()) or ())
+        values["redact"] = tuple((name, pattern) for name, pattern in values.get("redact", ()))
         values["stages"] = tuple(tuple(stage) for stage in values.get("stages", ()))
         return cls(**values)

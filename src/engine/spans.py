@@ -21,6 +21,7 @@ from teamwright.tracing import collector
 from teamwright.tracing.content import Content
 from teamwright.tracing.endpoints import Endpoint
 from teamwright.tracing.exporter import Exporter, LocalShipper, Shipper
+from teamwright.tracing.redaction import Rule
 from teamwright.tracing.retention import Retention
 from teamwright.tracing.spool import Spool, SpoolName, spools
 from teamwright.tracing.tracer import Tracer
@@ -65,7 +66,7 @@ class Spans:
             self._client = httpx.AsyncClient(trust_env=False, verify=False)
             self.keeper = RemoteKeeper(collector_url, token, self._client)
             self._shipper = Exporter(self._spool, collector_url, token, self._client, delay=0.05)
-        self._tracers: dict[tuple[Content, bool], Tracer] = {}
+        self._tracers: dict[tuple[Content, bool, tuple[Rule, ...]], Tracer] = {}
         self._burials: asyncio.Queue[tuple[SpoolName, str]] = asyncio.Queue()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -102,11 +103,11 @@ class Spans:
 
     def tracer(self, job: JobRecord) -> Tracer:
         """What the engine's own spans of a job are made with."""
-        key = (job.plan.content, job.plan.tracing)
+        key = (job.plan.content, job.plan.tracing, job.plan.redact)
         tracer = self._tracers.get(key)
         if tracer is None:
-            content, enabled = key
-            tracer = Tracer(SERVICE, None, self.incarnation, self._spool, content=content, enabled=enabled)
+            content, enabled, rules = key
+            tracer = Tracer(SERVICE, None, self.incarnation, self._spool, content=content, rules=rules, enabled=enabled)
             tracer.processor.on_activity = self._shipper.wake
             self._tracers[key] = tracer
         return tracer

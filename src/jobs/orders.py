@@ -124,6 +124,7 @@ def _order(
         push_urls=agent.push_urls,
         tracing=plan.tracing,
         content=plan.content,
+        redact=plan.redact,
         log_level=agent.environment.get("LOG_LEVEL", "info"),
         environment=agent.environment,
         secrets=secrets.get(agent.id, {}),

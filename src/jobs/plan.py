@@ -127,6 +127,7 @@ class Plan:
     health: HealthCheck = field(default_factory=HealthCheck)
     tracing: bool = True
     content: Content = "full"
+    redact: tuple[tuple[str, str], ...] = ()
     query: str | None = None
     code: Mapping[str, str] = field(default_factory=dict)
     packages: Mapping[str, str] = field(default_factory=dict)

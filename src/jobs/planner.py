@@ -15,6 +15,7 @@ from teamwright.jobs.agent_plans import AgentDraft, AgentResolver, Findings
 from teamwright.jobs.modules import search_path
 from teamwright.jobs.names import looks_secret, name_fault, normalised
 from teamwright.jobs.plan import AgentPlan, Plan
+from teamwright.jobs.recording import recording
 from teamwright.jobs.revision import with_revision
 from teamwright.jobs.schema import JobFile
 from teamwright.jobs.secrets import Vault, open_vault
@@ -72,6 +73,8 @@ def load(
             raise MissingExtra(str(dataclasses.replace(first, hint=None)), hint=first.hint)
         raise JobFileError(_in_order(findings.problems, source))
     plan = _plan(job, model, file, roots, drafts, wiring, tuple(findings.warnings))
+    tracing, content, rules = recording(model.tracing, environ, here)
+    plan = dataclasses.replace(plan, tracing=tracing, content=content, redact=rules)
     plan = with_revision(plan)
     return Resolved(plan, {draft.plan.id: draft.secrets for draft in drafts}, plan.warnings)
 
@@ -171,8 +174,6 @@ def _plan(
         strategy=deployment.strategy,
         timeout=deployment.timeout,
         health=HealthCheck(enabled=health.enabled, interval=health.interval, retries=health.retries),
-        tracing=model.tracing.enabled,
-        content=model.tracing.content,
         query=model.execution.query if model.execution.auto_start else None,
         warnings=warnings,
         notes=_notes(drafts),

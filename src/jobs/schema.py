@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from teamwright.jobs.schema_agent import (
     AgentEntry,
@@ -20,6 +20,7 @@ from teamwright.jobs.schema_agent import (
     Text,
     Url,
 )
+from teamwright.tracing.redaction import RULES_LIMIT, problem
 
 
 def _list_form(value: Any) -> str:
@@ -118,6 +119,20 @@ class Execution(Strict):
     auto_start: bool = Field(default=True, description="`false`: the query is not asked by itself.")
 
 
+class RedactRule(Strict):
+    """Something that is masked in traces."""
+
+    name: str = Field(pattern=r"^[\w .-]{1,40}$", description="What is put in its place: `[redacted: name]`.")
+    pattern: str = Field(description="A regular expression (Python's); one that could take for ever is refused.")
+
+    @field_validator("pattern")
+    @classmethod
+    def _usable(cls, pattern: str) -> str:
+        if found := problem(pattern):
+            raise ValueError(found)
+        return pattern
+
+
 class Tracing(Strict):
     """Whether spans are recorded, and how much of the messages is in them."""
 
@@ -126,6 +141,17 @@ class Tracing(Strict):
         default="full",
         description="What of the messages is in them: all, with secrets masked (`redacted`), or nothing.",
     )
+    redact: list[RedactRule] = Field(
+        default_factory=list,
+        max_length=RULES_LIMIT,
+        description="What else is masked, beside keys, tokens, passwords, e-mail addresses; makes content `redacted`.",
+    )
+
+    @model_validator(mode="after")
+    def _masked(self) -> Self:
+        if self.redact and self.content == "full" and "content" in self.model_fields_set:
+            raise ValueError("redact masks nothing with content: full; leave content out, or say redacted")
+        return self
 
 
 class Provider(Strict):

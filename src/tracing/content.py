@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
+from teamwright.tracing.redaction import Masks, Rule
 from teamwright.tracing.vocabulary import CONTENT, CONTENT_PREFIXES
 
 Content = Literal["full", "redacted", "off"]
@@ -13,6 +14,8 @@ Content = Literal["full", "redacted", "off"]
 Policy = Callable[[str, Any], Any]
 
 MASK = "[redacted]"
+#: What a policy is told that a status message is called: no attribute's name.
+STATUS_MESSAGE = "status message"
 # Each rule: what must stand in the text (in lower case) for it to be tried at all, the pattern, the mask.
 # Repetitions before the telling character are bounded: a megabyte of `a` must not take quadratic time.
 _RULES: tuple[tuple[tuple[str, ...], re.Pattern[str], str], ...] = (
@@ -57,22 +60,27 @@ def redact(text: str) -> str:
     return text
 
 
-def policy(content: Content) -> Policy | None:
-    """The function that applies `content` to each attribute; None when everything is kept."""
+def policy(content: Content, rules: Iterable[Rule] = ()) -> Policy | None:
+    """The function that applies `content` and a job's own rules to each attribute; None when everything is kept."""
     if content == "full":
         return None
-    return _redacted if content == "redacted" else _off
+    own = tuple(rules)
+    mask = _both(Masks(own)) if own else redact
+
+    def redacted(name: str, value: Any) -> Any:
+        if isinstance(value, str):
+            return mask(value)
+        if isinstance(value, list | tuple):
+            return [redacted(name, item) for item in value]
+        return value
+
+    def off(name: str, value: Any) -> Any:
+        if name in CONTENT or name.startswith(CONTENT_PREFIXES):
+            return None
+        return redacted(name, value)
+
+    return redacted if content == "redacted" else off
 
 
-def _redacted(name: str, value: Any) -> Any:
-    if isinstance(value, str):
-        return redact(value)
-    if isinstance(value, list | tuple):
-        return [_redacted(name, item) for item in value]
-    return value
-
-
-def _off(name: str, value: Any) -> Any:
-    if name in CONTENT or name.startswith(CONTENT_PREFIXES):
-        return None
-    return _redacted(name, value)
+def _both(masks: Masks) -> Callable[[str], str]:
+    return lambda text: redact(masks(text))

@@ -20,7 +20,7 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, TracesData
 from opentelemetry.sdk.trace import ReadableSpan
 
-from teamwright.tracing.content import Policy, redact
+from teamwright.tracing.content import STATUS_MESSAGE, Policy
 from teamwright.tracing.recording import RecordedSpan
 from teamwright.tracing.vocabulary import DROPPED_NOTE, DROPPED_SPANS, NEVER_SECRET, SCOPE
 
@@ -99,7 +99,9 @@ class Encoder:
         if code := status.status_code._value_:
             # 1 = ok, 2 = error in both
             text = (status.description or "")[:_DESCRIPTION_LIMIT]
-            said = _field(0x12, _utf8(redact(text) if self._policy else text)) if text else b""
+            if self._policy is not None:
+                text = str(self._policy(STATUS_MESSAGE, text))
+            said = _field(0x12, _utf8(text)) if text else b""
             parts.append(_field(_STATUS, said + b"\x18" + _SIZES[code]))
         if dropped := span.dropped_attributes:
             parts.append(_DROPPED_ATTRIBUTES + _varint(dropped))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from opentelemetry import trace as otel
@@ -34,6 +34,7 @@ from teamwright.tracing.recording import (
     RecordedLink,
     RecordedSpan,
 )
+from teamwright.tracing.redaction import Rule
 from teamwright.tracing.runs import RunContext, current_run
 from teamwright.tracing.spool import Sink
 
@@ -58,6 +59,7 @@ class Starter:
         *,
         name: str | None = None,
         content: Content = "full",
+        rules: Iterable[Rule] = (),
         enabled: bool = True,
         strict: bool = False,
         now: Callable[[], int] = time.time_ns,
@@ -81,7 +83,7 @@ class Starter:
         self._resource = Resource({key: value for key, value in described.items() if value})
         self.processor = SpoolProcessor(
             sink if hasattr(sink, "append") and not callable(sink) else CallableSink(sink),
-            Encoder(self._resource.attributes, policy(content)),
+            Encoder(self._resource.attributes, policy(content, rules)),
             self.failed,
         )
         self._provider = TracerProvider(

@@ -36,7 +36,7 @@ def test_an_unknown_key_suggests_the_nearest(folder: Folder) -> None:
     [
         ("topolgy: {type: mesh}", "team.yaml:2: topolgy: unknown key (did you mean 'topology'?)"),
         ("deployment: {stratgy: staged}", "deployment.stratgy: unknown key (did you mean 'strategy'?)"),
-        ("tracing: {level: 3}", "tracing.level: unknown key (known keys: enabled, content)"),
+        ("tracing: {level: 3}", "tracing.level: unknown key (known keys: enabled, content, redact)"),
         ("name: x", "name: unknown key (write job: {name: …})"),
         ("timeout: 3", "timeout: unknown key (write deployment: {timeout: …})"),
         ("defaults: {temperature: 1}", "unknown key (write model_options: {temperature: …})"),
