@@ -110,11 +110,11 @@ def ask_and_print(
         click.echo(f"files: {names} (--out DIR saves them)", err=True)
     if result.status == "ok" and not call.json:
         click.echo(summary(result, agents_in(call, result.trace_id)), err=True)
-        if result.trace_id:
+        if result.trace_id and result.traced:
             click.echo("next: " + call.next(f"trace show {result.trace_id[:8]}"), err=True)
     if result.status != "ok":
         run = f" (run {result.run_id[:8]})" if result.run_id else ""
-        hint = call.next(f"trace show {result.trace_id[:8]}") + run if result.trace_id else None
+        hint = call.next(f"trace show {result.trace_id[:8]}") + run if result.trace_id and result.traced else None
         raise QueryFailed(f"{result.agent or job}: {result.answer or result.state}", run_id=result.run_id, hint=hint)
 
 
@@ -154,7 +154,7 @@ def summary(result: QueryResult, agents: int) -> str:
     """One line: trace id, agents, seconds, dollars."""
     from teamwright.cli.output import dollars, milliseconds
 
-    parts = [f"trace {result.trace_id[:8]}"]
+    parts = [f"trace {result.trace_id[:8]}" if result.traced else "not traced"]
     if agents:
         parts.append(f"{agents} agent{'' if agents == 1 else 's'}")
     parts += [milliseconds(result.duration_ms), dollars(result.usage.get("cost_usd"))]

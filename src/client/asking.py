@@ -114,5 +114,6 @@ class Answer:
             state=found.state or "failed",
             task_id=found.task_id,
             files=tuple(file for files in self._files.values() for file in files),
+            traced=self._told.get("traced") is not False,
             reason=(found.cause or found.state or "error") if found.failure is not None else None,
         )

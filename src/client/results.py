@@ -14,6 +14,7 @@ class QueryResult:
     """The answer of one query. `status` is ok or error; `state` the task's own (completed, input_required …).
 
     `reason` is the short word for why there is no good answer: a limit's key (`turns`, `duration`), `timeout`, `busy` …
+    Not `traced` = nothing was recorded (`tracing: {enabled: false}`): the trace's id leads nowhere.
     """
 
     job: str
@@ -29,6 +30,7 @@ class QueryResult:
     task_id: str | None = None
     reason: str | None = None
     files: tuple[File, ...] = ()
+    traced: bool = True
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON of `query --json`; of files what they are, not what is in them."""

@@ -335,6 +335,9 @@ def _refusal(agent: AgentRecord, status: int, body: bytes) -> PeerError:
     return PeerError(f"agent {agent.agent} refused the call: {message}", reason="refused")
 
 
+_TOLD = ("run_id", "trace_id", "agent", "traced")
+
+
 def _seal(reply: dict[str, Any], query: Query) -> None:
     """Tell the client under which run and trace its query went: in the answer's usage, or in an error's details."""
     seal(reply, query.values)
@@ -342,7 +345,9 @@ def _seal(reply: dict[str, Any], query: Query) -> None:
         error["data"] = rest.details(error)
         for item in error["data"]:
             if isinstance(item, dict) and isinstance(item.get("metadata"), dict):
-                item["metadata"] |= {key: query.values[key] for key in ("run_id", "trace_id", "agent")}
+                item["metadata"] |= {
+                    key: query.values[key] for key in ("run_id", "trace_id", "agent", "traced") if key in query.values
+                }
                 break
 
 

@@ -114,7 +114,14 @@ class Query:
             "run_id": self.row.run_id,
             "trace_id": self.row.trace_id,
             "agent": f"{self.row.job}/{self.row.agent}",
+            **({} if self._traced else {"traced": False}),
         }
+
+    @property
+    def _traced(self) -> bool:
+        """Whether the job's spans are recorded: else nobody will find the trace."""
+        job = self._state.jobs.get(self.row.job)
+        return job is None or job.plan.tracing
 
 
 def usage_view(usage: Usage) -> dict[str, Any]:

@@ -43,6 +43,7 @@ def test_an_answer() -> None:
     assert found == {
         "job": "team", "agent": "lead", "session": "ctx", "run_id": "r", "trace_id": "t", "status": "ok",
         "answer": "Hi", "duration_ms": 12.3, "state": "completed", "task_id": "task", "reason": None, "files": [],
+        "traced": True,
         "usage": {"input_tokens": 1, "output_tokens": 0, "cost_usd": 0.5, "tool_calls": 2, "partial": False},
     }  # fmt: skip
 
