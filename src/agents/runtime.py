@@ -40,6 +40,7 @@ from teamwright.errors import UserError
 from teamwright.safety.epochs import EpochFile
 from teamwright.safety.tokens import ENGINE_AUDIENCE, Verifier
 from teamwright.tracing.exporter import Exporter
+from teamwright.tracing.parts import Parts, content_dir
 from teamwright.tracing.retention import Retention
 from teamwright.tracing.spool import Spool
 from teamwright.tracing.tracer import Tracer
@@ -69,6 +70,7 @@ class Runtime:
             name=self.agent.name,
             content=spec.content,
             rules=spec.redact,
+            files=Parts(content_dir(Path(spec.spool_dir))) if self.spool is not None else None,
             enabled=self.spool is not None,
         )
         self.peers = Peers(spec, self.http, self.tracer, self.tokens)

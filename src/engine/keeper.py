@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
@@ -22,6 +23,8 @@ from teamwright.tracing.endpoints import Endpoint, endpoints
 from teamwright.tracing.forward import Forwarding
 from teamwright.tracing.instruments import ENDPOINT, Gauge
 from teamwright.tracing.metrics import Metrics
+from teamwright.tracing.parts import Parts, content_dir
+from teamwright.tracing.reader import SpanReader
 from teamwright.tracing.retention import Retention
 from teamwright.tracing.shedding import Shedding, shedding
 from teamwright.tracing.spool import SpoolName
@@ -34,6 +37,8 @@ log = logging.getLogger("teamwright.spans")
 _LAST_SPANS = 2.0
 #: Seconds between two looks for traces to delete; the first comes after one of them too.
 _RETENTION_PAUSE = 600.0
+#: Seconds for which a large text may be ahead of the span that refers to it.
+_FRESH = 3600.0
 #: Seconds between two looks at the room on the disk.
 _ROOM_PAUSE = 0.5
 NO_LIMIT = Retention()
@@ -207,4 +212,16 @@ class LocalKeeper:
         gone = self.store.expire(self._retention, beside=beside, forget=forget)
         if gone:
             log.info("%d old traces deleted", len(gone))
+        self._expire_parts()
         return len(gone)
+
+    def _expire_parts(self) -> None:
+        """Delete the files of large texts that no trace refers to any more, and the oldest of too many."""
+        parts = Parts(content_dir(self._home.spool_dir))
+        with SpanReader(self._home.spans_db) as reader:
+            oldest, kept = reader.parts_in_use()
+        # What a trace refers to was written when the trace had begun, or written again.
+        before = time.time() - _FRESH if oldest is None else min(oldest / 1e9, time.time() - _FRESH)
+        parts.remove(before=before, but=kept)
+        if self._retention.size is not None:
+            parts.shrink(self._retention.size)

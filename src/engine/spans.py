@@ -21,6 +21,7 @@ from teamwright.tracing import collector
 from teamwright.tracing.content import Content
 from teamwright.tracing.endpoints import Endpoint
 from teamwright.tracing.exporter import Exporter, LocalShipper, Shipper
+from teamwright.tracing.parts import Parts, content_dir
 from teamwright.tracing.redaction import Rule
 from teamwright.tracing.retention import Retention
 from teamwright.tracing.spool import Spool, SpoolName, spools
@@ -107,7 +108,16 @@ class Spans:
         tracer = self._tracers.get(key)
         if tracer is None:
             content, enabled, rules = key
-            tracer = Tracer(SERVICE, None, self.incarnation, self._spool, content=content, rules=rules, enabled=enabled)
+            tracer = Tracer(
+                SERVICE,
+                None,
+                self.incarnation,
+                self._spool,
+                content=content,
+                rules=rules,
+                files=Parts(content_dir(self._home.spool_dir)),
+                enabled=enabled,
+            )
             tracer.processor.on_activity = self._shipper.wake
             self._tracers[key] = tracer
         return tracer

@@ -21,6 +21,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, TracesData
 from opentelemetry.sdk.trace import ReadableSpan
 
 from teamwright.tracing.content import STATUS_MESSAGE, Policy
+from teamwright.tracing.parts import LARGE, Parts
 from teamwright.tracing.recording import RecordedSpan
 from teamwright.tracing.vocabulary import DROPPED_NOTE, DROPPED_SPANS, NEVER_SECRET, SCOPE
 
@@ -48,11 +49,12 @@ class Encoder:
     The result is an ExportTraceServiceRequest with one span; joined together, results are one request again.
     """
 
-    def __init__(self, resource: Mapping[str, Any], policy: Policy | None = None) -> None:
+    def __init__(self, resource: Mapping[str, Any], policy: Policy | None = None, files: Parts | None = None) -> None:
         message = Resource(attributes=[_pair(key, value) for key, value in resource.items()])
         self._resource = _field(0x0A, message.SerializeToString())
         self._scopes: dict[tuple[str, str], bytes] = {}
         self._policy = policy
+        self._files = files
         self._keys: dict[str, bytes] = {}
         self._kept: dict[int, dict[tuple[str, type[Any], Any], bytes]] = {}
 
@@ -149,6 +151,8 @@ class Encoder:
                 if value is None:
                     continue
             kind: type[Any] = type(value)
+            if kind is str and len(value) > LARGE and self._files is not None:
+                value = self._files.fold(key, value)
             if kind is list or kind is tuple:
                 value = tuple(value)
                 keep = bool(value) and type(value[0]) is str

@@ -82,8 +82,11 @@ def plain_text(encoded: str | None) -> str:
     """The words in an attribute that `encode` made: the last message's text, or the calls it consists of."""
     try:
         found = json.loads(encoded or "[]")
+        if isinstance(found, dict) and "preview" in found:  # in a file of its own
+            return f"{found['preview']}…"
         parts = found[-1]["parts"] if found else []
         words = [part["content"] for part in parts if part.get("type") == "text" and part.get("content")]
+        words += [f"{part['preview']}…" for part in parts if part.get("type") == "uri" and part.get("preview")]
         calls = [
             f"{part['name']}({to_json(part.get('arguments'))})" for part in parts if part.get("type") == "tool_call"
         ]

@@ -17,6 +17,7 @@ from teamwright.database import check_version, connect, migrate
 from teamwright.errors import HomeError, UnknownJob
 from teamwright.tracing import otlp_json
 from teamwright.tracing.filters import Filter, TraceStatus, of_traces
+from teamwright.tracing.parts import REFERENCE
 from teamwright.tracing.rows import REAL, STARTED, BadSpans, Decoded, decode
 from teamwright.tracing.schema import SPAN_COLUMNS, STEPS, TRACE_COLUMNS, Origins, store
 from teamwright.tracing.spool import pending, spools
@@ -166,6 +167,15 @@ class SpanReader:
             db = self._memory if overlaid or self._disk is None else self._disk
             (_, summary["bytes"]) = db.execute(query, (summary["trace"],)).fetchone()
         return found
+
+    def parts_in_use(self) -> tuple[int | None, set[str]]:
+        """When the oldest trace began that is not kept for ever, and the large texts that those refer to that are."""
+        if self._disk is None:
+            return None, set()
+        (oldest,) = self._disk.execute("select min(start) from trace where kept = 0").fetchone()
+        query = "select s.data from trace t join span s on s.trace = t.trace where t.kept = 1"
+        found = {name.decode() for (data,) in self._disk.execute(query) for name in REFERENCE.findall(data)}
+        return oldest, found
 
     def services(self) -> list[str]:
         """Who has made spans: agents, and the engine."""

@@ -24,6 +24,7 @@ from teamwright.tracing.active import ActiveSpan, Parent, span_context
 from teamwright.tracing.attributes import clean
 from teamwright.tracing.content import Content, policy
 from teamwright.tracing.encoding import Encoder
+from teamwright.tracing.parts import Parts
 from teamwright.tracing.processor import CallableSink, SpoolProcessor
 from teamwright.tracing.propagation import ParentContext
 from teamwright.tracing.recording import (
@@ -60,6 +61,7 @@ class Starter:
         name: str | None = None,
         content: Content = "full",
         rules: Iterable[Rule] = (),
+        files: Parts | None = None,
         enabled: bool = True,
         strict: bool = False,
         now: Callable[[], int] = time.time_ns,
@@ -83,7 +85,7 @@ class Starter:
         self._resource = Resource({key: value for key, value in described.items() if value})
         self.processor = SpoolProcessor(
             sink if hasattr(sink, "append") and not callable(sink) else CallableSink(sink),
-            Encoder(self._resource.attributes, policy(content, rules)),
+            Encoder(self._resource.attributes, policy(content, rules), files),
             self.failed,
         )
         self._provider = TracerProvider(

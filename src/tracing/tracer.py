@@ -36,8 +36,8 @@ class Tracer(Starter):
     """Makes the spans of one process: `service` is the agent, `namespace` its job.
 
     `sink` is a spool, or a function that gets each ended span as OTLP bytes. `content` says how much of
-    people's words is kept, `rules` what else is masked. With `enabled` false ids are made and passed on, but nothing
-    is recorded.
+    people's words is kept, `rules` what else is masked, `files` where large texts go. With `enabled` false ids are
+    made and passed on, but nothing is recorded.
     `name` is the agent's display name; `now` and `ids` are for tests.
     """
 

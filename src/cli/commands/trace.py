@@ -65,6 +65,8 @@ def show(call: Call, trace_id: str | None, job: str | None, full: bool, span_id:
     name = parse_job(call, job).job if job else None
     with SpanReader(call.home.spans_db, call.home.spool_dir) as reader:
         found = trace_show(reader.show(trace_id, job=name))
+    if full or span_id is not None:
+        _unfold(call, found)
     if span_id is not None:
         _show_span(call, found, span_id)
         return
@@ -76,6 +78,15 @@ def show(call: Call, trace_id: str | None, job: str | None, full: bool, span_id:
 
     screen = console(width=120)
     screen.print(render_trace(found, full=full, width=screen.width))
+
+
+def _unfold(call: Call, show: dict[str, Any]) -> None:
+    """Put the large texts back that lie in files of their own."""
+    from teamwright.tracing.parts import Parts, content_dir
+
+    parts = Parts(content_dir(call.home.spool_dir))
+    for span in show["spans"]:
+        span["attributes"] = {name: parts.unfold(value) for name, value in span["attributes"].items()}
 
 
 def _show_span(call: Call, show: dict[str, Any], span_id: str) -> None:
