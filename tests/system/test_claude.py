@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 
 from tests.standins.messages import Messages
@@ -188,12 +189,14 @@ def test_an_agent_that_dies_in_a_message_leaves_nothing_and_goes_on(team: Deploy
     api.say(Reply("never", end="hang", after=3))
     asking = team.begin("query", JOB, "now", "--session", "death", "--user", "ann", "--json")
     api.wait()
-    before = clis(team)
+    below = psutil.Process(lead["pid"]).children(recursive=True)
+    assert {child.pid for child in below} & set(clis(team))
     os.kill(lead["pid"], signal.SIGKILL)
     assert asking.communicate(timeout=30)[0]
     end = time.monotonic() + 30
-    while set(clis(team)) & set(before) or not ready(team, lead["pid"]):
-        assert time.monotonic() < end, "the old processes stay, or the agent does not come back"
+    assert psutil.wait_procs(below, timeout=10)[1] == []
+    while not ready(team, lead["pid"]):
+        assert time.monotonic() < end, "the agent does not come back"
         time.sleep(0.05)
     api.say(Reply("two"))
     assert ask(team, "after", "death")["answer"] == "two"

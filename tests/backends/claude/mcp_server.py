@@ -42,6 +42,7 @@ if __name__ == "__main__":
     if sys.argv[1:] == ["http"]:
         sock = socket.socket()
         sock.bind(("127.0.0.1", 0))
+        sock.listen()  # whoever reads the address may call at once
         sys.stdout.write(f"http://127.0.0.1:{sock.getsockname()[1]}/mcp\n")
         sys.stdout.flush()
         uvicorn.Server(uvicorn.Config(server.streamable_http_app(), log_level="error")).run(sockets=[sock])
