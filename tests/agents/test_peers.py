@@ -34,7 +34,7 @@ CODE = """
                 await asyncio.sleep(float(rest))
                 return "slept"
             if word == "busy":
-                await asyncio.sleep(0.3)
+                await asyncio.sleep(1.0)
             peers = await turn.peers()
             if not peers:
                 return f"end of {turn.text} at depth {turn.run.depth} for {turn.user}"
