@@ -107,7 +107,6 @@ class Runtime:
                 self.spool,
                 spec.spans_url or spec.engine_url,
                 lambda: self.tokens.get(ENGINE_AUDIENCE),
-                self.http,
                 tracer=self.tracer,
             )
             if self.spool is not None

@@ -66,7 +66,7 @@ class Spans:
         else:
             self._client = httpx.AsyncClient(trust_env=False, verify=False)
             self.keeper = RemoteKeeper(collector_url, token, self._client)
-            self._shipper = Exporter(self._spool, collector_url, token, self._client, delay=0.05)
+            self._shipper = Exporter(self._spool, collector_url, token, delay=0.05)
         self._tracers: dict[tuple[Content, bool, tuple[Rule, ...]], Tracer] = {}
         self._burials: asyncio.Queue[tuple[SpoolName, str]] = asyncio.Queue()
         self._tasks: list[asyncio.Task[None]] = []

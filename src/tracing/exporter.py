@@ -8,9 +8,9 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
-import httpx
-
+from teamwright.loopback import LoopbackError, Pool
 from teamwright.tracing.rows import BadSpans
 from teamwright.tracing.spool import Record, Spool
 from teamwright.tracing.store import StoreBusy
@@ -211,7 +211,9 @@ class Shipper:
 class Exporter(Shipper):
     """Ships to `POST {url}/v1/traces` and `/v1/started`; `token` gives the bearer token for each request.
 
-    >>> exporter = Exporter(spool, spec.engine_url, lambda: tokens["engine"], client, tracer=tracer)
+    `url` is the engine's or the collector's: plain HTTP on this machine.
+
+    >>> exporter = Exporter(spool, spec.engine_url, lambda: tokens["engine"], tracer=tracer)
     >>> exporter.start()
     >>> await exporter.aclose()
     """
@@ -221,7 +223,6 @@ class Exporter(Shipper):
         spool: Spool,
         url: str,
         token: Callable[[], str | None],
-        client: httpx.AsyncClient,
         *,
         tracer: Tracer | None = None,
         delay: float = DELAY,
@@ -229,23 +230,36 @@ class Exporter(Shipper):
         jitter: Callable[[], float] = random.random,
     ) -> None:
         super().__init__(spool, self._post, tracer, delay=delay, sleep=sleep, jitter=jitter)
-        self._url = url.rstrip("/")
+        parts = urlsplit(url.rstrip("/"))
+        self._address = (parts.hostname or "127.0.0.1", parts.port or 80)
+        self._path = parts.path
         self._token = token
-        self._client = client
+        self._pool = Pool()
+
+    async def aclose(self, within: float = 2.0) -> bool:
+        try:
+            return await super().aclose(within)
+        finally:
+            self._pool.close()
+            await asyncio.sleep(0)
 
     async def _post(self, body: bytes, started: bool) -> None:
         headers = {"content-type": "application/x-protobuf"}
         if token := self._token():
             headers["authorization"] = f"Bearer {token}"
-        url = f"{self._url}/v1/{'started' if started else 'traces'}"
+        path = f"{self._path}/v1/{'started' if started else 'traces'}"
         try:
-            answer = await self._client.post(url, content=body, headers=headers, timeout=REQUEST_SECONDS)
-        except (httpx.TransportError, RuntimeError) as error:
+            async with (
+                asyncio.timeout(REQUEST_SECONDS),
+                await self._pool.request("POST", self._address, path, headers, body) as response,
+            ):
+                answer = await response.read()
+        except (LoopbackError, TimeoutError) as error:
             raise Later(f"{type(error).__name__}: {error}") from error
-        if answer.status_code in (400, 413, 415, 422):
-            raise Unwanted(f"HTTP {answer.status_code}: {answer.text[:300]}")
-        if not answer.is_success:
-            raise Later(f"HTTP {answer.status_code}", _seconds(answer.headers.get("retry-after")))
+        if response.status in (400, 413, 415, 422):
+            raise Unwanted(f"HTTP {response.status}: {answer[:300].decode(errors='replace')}")
+        if not 200 <= response.status < 300:
+            raise Later(f"HTTP {response.status}", _seconds(response.headers.get("retry-after")))
 
 
 class LocalShipper(Shipper):

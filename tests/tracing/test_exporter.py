@@ -2,12 +2,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-
-import httpx
-import pytest
 
 from teamwright.tracing.exporter import Exporter, Later, LocalShipper, Shipper, Unwanted
 from teamwright.tracing.reader import SpanReader
@@ -20,12 +17,6 @@ from teamwright.tracing.view import trace_show
 Make = Callable[..., tuple[Tracer, Spool]]
 Serve = Callable[..., AbstractAsyncContextManager[str]]
 Listener = Callable[..., socket.socket]
-
-
-@pytest.fixture
-async def client() -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient() as client:
-        yield client
 
 
 def total(store: SpanStore) -> int:
@@ -60,13 +51,13 @@ class Receiver:
 
 
 async def test_a_hundred_traces_at_once_arrive_once(
-    make_tracer: Make, serve: Serve, listener: Listener, store: SpanStore, client: httpx.AsyncClient
+    make_tracer: Make, serve: Serve, listener: Listener, store: SpanStore
 ) -> None:
     door, door_spool = make_tracer("engine", "")
     agents = [make_tracer(f"a{number}") for number in range(3)]
     async with serve(store, listener()) as url:
         local = LocalShipper(door_spool, store, door)
-        exporters = [Exporter(spool, url, lambda: "t", client, tracer=tracer) for tracer, spool in agents]
+        exporters = [Exporter(spool, url, lambda: "t", tracer=tracer) for tracer, spool in agents]
         for shipper in (local, *exporters):
             shipper.start()
 
@@ -92,7 +83,7 @@ async def test_a_hundred_traces_at_once_arrive_once(
 
 
 async def test_the_collector_goes_away_and_comes_back(
-    make_tracer: Make, serve: Serve, listener: Listener, store: SpanStore, client: httpx.AsyncClient
+    make_tracer: Make, serve: Serve, listener: Listener, store: SpanStore
 ) -> None:
     tracer, spool = make_tracer()
     naps: list[float] = []
@@ -108,7 +99,7 @@ async def test_the_collector_goes_away_and_comes_back(
     port = first.getsockname()[1]
     exporter: Exporter | None = None
     async with serve(store, first) as url:
-        exporter = Exporter(spool, url, lambda: None, client, tracer=tracer, sleep=nap, jitter=lambda: 0.0)
+        exporter = Exporter(spool, url, lambda: None, tracer=tracer, sleep=nap, jitter=lambda: 0.0)
         exporter.start()
         with tracer.tool_call(name="one"):
             pass
