@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Bytes of all files of one message. As base64, with its text, it stays below what an agent takes.
 FILES_LIMIT = 11 << 20
+#: What to do when a job that was started for one query has asked something.
+KEEP = "the same again with --keep: this job ends now, and its question with it"
 
 
 def question(text: str) -> str:
@@ -87,12 +90,22 @@ def ask_and_print(
     labels: Mapping[str, str] | None = None,
     files: Sequence[File] = (),
     out: Path | None = None,
+    task: str | None = None,
+    stays: bool = True,
 ) -> None:
     """Ask and print the answer, then what it took. Raises QueryFailed when the status is not ok.
 
-    A terminal gets the answer as it comes, anything else whole. Its files go into the folder `out`.
+    A terminal gets the answer as it comes, anything else whole. Its files go into the folder `out`. A question back is
+    followed by the command that answers it, if the job `stays`.
     """
-    about: dict[str, Any] = {"agent": agent, "session": session, "user": user, "labels": labels, "files": files}
+    about: dict[str, Any] = {
+        "agent": agent,
+        "session": session,
+        "user": user,
+        "labels": labels,
+        "files": files,
+        "task": task,
+    }
     if call.json:
         result = client.query(job, text, **about)
         call.emit(result.to_dict())
@@ -110,12 +123,21 @@ def ask_and_print(
         click.echo(f"files: {names} (--out DIR saves them)", err=True)
     if result.status == "ok" and not call.json:
         click.echo(summary(result, agents_in(call, result.trace_id)), err=True)
-        if result.trace_id and result.traced:
+        if result.state == "input_required" and result.task_id:
+            click.echo("next: " + (_reply(call, result, agent, user) if stays else KEEP), err=True)
+        elif result.trace_id and result.traced:
             click.echo("next: " + call.next(f"trace show {result.trace_id[:8]}"), err=True)
     if result.status != "ok":
         run = f" (run {result.run_id[:8]})" if result.run_id else ""
         hint = call.next(f"trace show {result.trace_id[:8]}") + run if result.trace_id and result.traced else None
         raise QueryFailed(f"{result.agent or job}: {result.answer or result.state}", run_id=result.run_id, hint=hint)
+
+
+def _reply(call: Call, result: QueryResult, agent: str | None, user: str | None) -> str:
+    """The command that answers what a task has asked."""
+    whom = f"{result.job}/{agent}" if agent else result.job
+    named = f" --user {shlex.quote(user)}" if user is not None else ""
+    return call.next(f"query {whom} 'your answer' --task {result.task_id}{named}")
 
 
 def _live(replies: Generator[dict[str, Any], None, QueryResult]) -> QueryResult:

@@ -28,9 +28,10 @@ def call(
     user: str | None,
     labels: Mapping[str, str] | None,
     files: Sequence[File] = (),
+    task: str | None = None,
     stream: bool = False,
 ) -> bytes:
-    """The JSON-RPC call that asks `text`, with `files`, in the conversation `session`."""
+    """The JSON-RPC call that asks `text`, with `files`, in the conversation `session`, or answers what `task` asked."""
     about: dict[str, Any] = {"labels": dict(labels or {})}
     if user is not None:
         about["user"] = user
@@ -41,6 +42,8 @@ def call(
         "parts": [{"text": text}, *map(part_of, files)],
         "metadata": {RUN_EXT: about},
     }
+    if task is not None:
+        message["taskId"] = task
     method = STREAM if stream else SEND
     return json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": {"message": message}}).encode()
 

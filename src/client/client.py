@@ -170,13 +170,17 @@ class Client:
         user: str | None = None,
         labels: Mapping[str, str] | None = None,
         files: Sequence[File] = (),
+        task: str | None = None,
         timeout: float | None = None,
     ) -> QueryResult:
-        """Ask a job (or one of its agents) and wait for the whole answer, however long it takes without `timeout`."""
-        session = session or str(uuid4())
+        """Ask a job (or one of its agents) and wait for the whole answer, however long it takes without `timeout`.
+
+        `task` = this is the answer to what that task has asked (its state is input_required).
+        """
+        session = session or self._conversation(job, task, agent)
         began, since = time.perf_counter(), time.time_ns()
         answer = asking.Answer(job, agent, session)
-        body = asking.call(text, session, user=user, labels=labels, files=files)
+        body = asking.call(text, session, user=user, labels=labels, files=files, task=task)
         limits = httpx.Timeout(timeout, connect=_CONNECT)
         headers = {**asking.HEADERS, **self._headers()}
         with PickUp(self, job, agent, session, since).instead(answer):
@@ -196,12 +200,13 @@ class Client:
         user: str | None = None,
         labels: Mapping[str, str] | None = None,
         files: Sequence[File] = (),
+        task: str | None = None,
     ) -> Generator[dict[str, Any], None, QueryResult]:
         """Ask and get each A2A reply as it comes; the generator returns the QueryResult."""
-        session = session or str(uuid4())
+        session = session or self._conversation(job, task, agent)
         began, since = time.perf_counter(), time.time_ns()
         answer = asking.Answer(job, agent, session)
-        body = asking.call(text, session, user=user, labels=labels, files=files, stream=True)
+        body = asking.call(text, session, user=user, labels=labels, files=files, task=task, stream=True)
         headers = {**asking.HEADERS, **self._headers(), "accept": "text/event-stream"}
         with (
             PickUp(self, job, agent, session, since).instead(answer),
@@ -251,6 +256,11 @@ class Client:
         query = f"?{httpx.QueryParams({'job': job})}" if job else ""
         agents: list[dict[str, Any]] = self._json("GET", f"/agents{query}")["agents"]
         return agents
+
+    def _conversation(self, job: str, task: str | None, agent: str | None) -> str:
+        """The one that a task belongs to, else a new one."""
+        found = self.task(job, task, agent=agent).get("result") if task is not None else None
+        return str((found or {}).get("contextId") or uuid4())
 
     # --- underneath -----------------------------------------------------------------------------------
 

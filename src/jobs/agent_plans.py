@@ -19,7 +19,7 @@ from teamwright.host.api import RestartPolicy
 from teamwright.jobs import own_code
 from teamwright.jobs.backend_choice import DEFAULT, choose, faults, install_command, installed, unpriced
 from teamwright.jobs.merging import KINDS, environments, kinds_of, merge
-from teamwright.jobs.modules import Fault, check_class, check_function, inspect_module
+from teamwright.jobs.modules import Fault, check_class, check_function, hosts_executor, inspect_module
 from teamwright.jobs.names import looks_secret, suggestion
 from teamwright.jobs.own_code import OWN_INTERPRETER, credential
 from teamwright.jobs.plan import AgentPlan, SecretSource
@@ -105,7 +105,7 @@ class AgentResolver:
             id=entry.id,
             kind=kind,
             level=0,
-            backend=backend.name if thinks else kind,
+            backend=self._shown(entry, backend) if thinks else kind,
             name=entry.name or "",
             description=entry.description or "",
             version=entry.version or "1.0.0",
@@ -238,6 +238,11 @@ class AgentResolver:
             place = self._origin(path[1], "limits", "cost_usd")
             tell = self._findings.report if place[0] == "agents" else self._findings.warn
             tell(place, f"what the models cost that a {kind}: agent asks by itself is not seen: it would not be held")
+
+    def _shown(self, entry: AgentEntry, backend: BackendInfo) -> str:
+        """What thinks in the agent: its class may bring an executor of its own."""
+        hosted = entry.module is not None and hosts_executor(entry.module, entry.type, self._roots)
+        return "executor" if hosted else backend.name
 
     def _check_options(self, entry: AgentEntry, backend: BackendInfo, path: KeyPath) -> None:
         """The options of the backend, as the backend itself sees them."""

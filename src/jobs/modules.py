@@ -63,6 +63,28 @@ def check_function(reference: str, roots: Sequence[str]) -> Fault | None:
     return Fault(f"no {name} in {module}", suggestion(name, code.names, kind="it has"))
 
 
+def hosts_executor(module: str, name: str | None, roots: Sequence[str]) -> bool:
+    """Whether the class `name` (None = any) of a module, or one it derives from there, has an `executor =`."""
+    file = find(module, roots)
+    if file is None or file.suffix != ".py":
+        return False
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return False
+    classes = {item.name: item for item in tree.body if isinstance(item, ast.ClassDef)}
+    waiting = list(classes) if name is None else [name]
+    seen: set[str] = set()
+    while waiting:
+        if (found := classes.get(key := waiting.pop())) is None or key in seen:
+            continue
+        seen.add(key)
+        if (own := _executor_of(found)) is True:
+            return True
+        waiting += [base.id for base in found.bases if isinstance(base, ast.Name) and own is None]
+    return False
+
+
 def inspect_module(module: str, roots: Sequence[str]) -> tuple[Code | None, Fault | None]:
     """What a module defines, or why it can't be used."""
     file = find(module, roots)
@@ -113,6 +135,18 @@ def closure(files: Iterable[Path], roots: Sequence[str]) -> list[Path]:
         found[file] = None
         waiting.extend(_imports(file, roots))
     return list(found)
+
+
+def _executor_of(code: ast.ClassDef) -> bool | None:
+    """Whether a class names an executor; None when it says nothing of one."""
+    said: bool | None = None
+    for item in code.body:
+        targets = (
+            item.targets if isinstance(item, ast.Assign) else [item.target] if isinstance(item, ast.AnnAssign) else []
+        )
+        if any(isinstance(target, ast.Name) and target.id == "executor" for target in targets):
+            said = isinstance(getattr(item, "value", None), ast.Name | ast.Attribute | ast.Call)
+    return said
 
 
 def _below(folder: Path, parts: Sequence[str]) -> Path | None:

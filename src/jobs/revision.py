@@ -75,7 +75,8 @@ def _code(modules: Iterable[str], roots: Sequence[str]) -> dict[str, str]:
 
 
 def _packages(backends: Iterable[str]) -> dict[str, str]:
-    wanted = {*_CORE_PACKAGES, *(package for name in backends if (package := CATALOG[name].package))}
+    infos = [CATALOG[name] for name in backends if name in CATALOG]  # an executor is none of ours
+    wanted = {*_CORE_PACKAGES, *(info.package for info in infos if info.package)}
     found = {}
     for package in sorted(wanted):
         try:

@@ -37,6 +37,23 @@ def test_a_class_is_found_without_importing(folder: Folder) -> None:
     assert "agents.searcher" not in sys.modules
 
 
+@pytest.mark.parametrize(
+    ("kind", "backend"),
+    [("Hosts", "executor"), ("Typed", "executor"), ("Below", "executor"), ("Not", "offline"), ("Plain", "offline")],
+)
+def test_a_hosted_executor_is_called_so(kind: str, backend: str, folder: Folder) -> None:
+    folder.write(
+        "hosts.py",
+        "class Hosts(Agent):\n    executor = Theirs\n"
+        "class Typed(Agent):\n    executor: Any = theirs.Executor()\n"
+        "class Below(Typed): ...\n"
+        "class Not(Below):\n    executor = None\n"
+        "class Plain(Agent):\n    def executor(self): ...\n",
+    )
+    plan = folder.load(job("hosts", kind)).plan
+    assert plan.agents[0].backend == backend
+
+
 @pytest.mark.parametrize("kind", ["Imported", "Inner", "Made", "renamed"])
 def test_what_may_be_a_class_is_accepted(kind: str, folder: Folder) -> None:
     folder.write("searcher.py", CODE)

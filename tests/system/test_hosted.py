@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shlex
 import shutil
 import threading
 import time
@@ -85,6 +86,7 @@ def office(shared_deploy: Deploy) -> Iterator[Office]:
     folder = shared_deploy.home.parent / "job"
     folder.mkdir()
     (folder / "hosted.yaml").write_text(JOB)
+    (folder / "brief.yaml").write_text("agents: [{id: brief, module: hosted, type: Hosted}]")
     shutil.copy(Path(__file__).parent / "team" / "hosted.py", folder)
     shared_deploy("start", folder / "hosted.yaml").ok()
     yield Office(shared_deploy, folder)
@@ -164,6 +166,28 @@ async def test_asks_and_goes_on(office: Office, way: str, binding: str) -> None:
     states = [span["attributes"]["teamwright.a2a.task_state"] for span in office.servers(before)]
     assert "input_required" in states
     assert [span["attributes"]["teamwright.a2a.task_state"] for span in office.servers(after)] == ["completed"]
+
+
+def test_is_answered_by_the_command_that_it_names(office: Office) -> None:
+    asked = office.deploy("query", "hosted/strict", "ask", "--user", "ada").ok()
+    assert asked.out == "Which one?\n"
+    (line,) = (line for line in asked.err.splitlines() if line.startswith("next: "))
+    told = shlex.split(line.removeprefix("next: deploy "))
+    assert (told[:3], told[5:]) == (["query", "hosted/strict", "your answer"], ["--user", "ada"])
+    task = told[told.index("--task") + 1]
+    said = office.deploy("query", "hosted/strict", "blue", "--task", task, "--user", "ada", "--json").ok().json
+    assert (said["answer"], said["state"], said["task_id"]) == ("you said blue", "completed", task)
+    again = office.deploy("query", "hosted/strict", "red", "--task", task, "--user", "ada")
+    unknown = office.deploy("query", "hosted/strict", "red", "--task", "nothing")
+    assert (again.code, unknown.code) == (1, 1)
+    assert "not found" in unknown.err and len(again.err.splitlines()) <= 2
+    brief = office.deploy("query", office.folder / "brief.yaml", "ask").ok()
+    assert brief.out == "Which one?\n" and "with --keep" in brief.err
+
+
+def test_is_called_what_it_is(office: Office) -> None:
+    shown = office.deploy("ps", "hosted", "--json").ok().json["agents"]
+    assert {one["backend"] for one in shown} == {"executor"}
 
 
 @pytest.mark.parametrize(("way", "binding"), WAYS)

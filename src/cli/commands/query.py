@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 )
 @click.option("--out", metavar="DIR", type=click.Path(path_type=Path), help="Save the files of the answer here.")
 @click.option("--session", metavar="ID", help="Continue a conversation.")
+@click.option("--task", metavar="ID", help="TEXT is the answer to what this task has asked.")
 @click.option("--user", metavar="NAME", help="On whose behalf.")
 @click.option("--label", "pairs", metavar="KEY=VALUE", multiple=True, help="Put on the trace; may be repeated.")
 @click.option("--keep", is_flag=True, help="Let a job that was started for this query run on.")
@@ -37,6 +38,7 @@ def query(
     paths: Sequence[Path],
     out: Path | None,
     session: str | None,
+    task: str | None,
     user: str | None,
     pairs: Sequence[str],
     keep: bool,
@@ -68,6 +70,7 @@ def query(
             ask_and_print(
                 call, client, target.job, words,
                 agent=target.agent, session=session, user=user, labels=marks, files=files, out=out,
+                task=task, stays=keep or not ours,
             )  # fmt: skip
             stop = ours and not keep
         finally:
