@@ -224,4 +224,4 @@ class LocalKeeper:
         before = time.time() - _FRESH if oldest is None else min(oldest / 1e9, time.time() - _FRESH)
         parts.remove(before=before, but=kept)
         if self._retention.size is not None:
-            parts.shrink(self._retention.size)
+            parts.shrink(self._retention.size, but=kept)

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from teamwright.database import connect
+from teamwright.tracing.filters import Filter, of_traces
 from teamwright.tracing.rows import ERROR, STARTED, SYNTHETIC
 
 _LOOKUPS = 500
 
 
 class Follower:
-    """Remembers what it has seen: each look gives what has ended since. What was there before is not told."""
+    """Remembers what it has seen: each look gives what has ended since. What was there before is not told.
 
-    def __init__(self, path: Path, job: str | None = None) -> None:
+    Job, agent, status and duration of the filter are the span's; session, user, labels and text its trace's.
+    """
+
+    def __init__(self, path: Path, which: Filter | None = None) -> None:
         self._path = path
-        self._job = job
+        self._which = which or Filter(kind=None)
+        self._of_trace = of_traces(
+            replace(self._which, job=None, agent=None, status=None, min_ns=None, since_ns=None, kind=None)
+        )
         self._last = 0
         self._open: set[int] = set()
         self._look(first=True)
@@ -42,14 +50,38 @@ class Follower:
                     part = waiting[at : at + _LOOKUPS]
                     marks = ",".join("?" * len(part))
                     rows += db.execute(f"select * from span where state > 0 and id in ({marks})", part).fetchall()
+                known, wanted = self._traces(db, {row["trace"] for row in rows if row["state"] != STARTED})
             except sqlite3.OperationalError:
                 return []  # being made this moment
         self._last = max([self._last, *(row["id"] for row in rows)])
         self._open |= {row["id"] for row in rows if row["state"] == STARTED}
         over = [row for row in rows if row["state"] != STARTED]
-        self._open -= {row["id"] for row in over}
-        wanted = [row for row in over if self._job in (None, row["job"])]
-        return [_told(row) for row in sorted(wanted, key=lambda row: row["end"])]
+        # Whose query it is for, nobody may have said yet: looked at again.
+        self._open |= {row["id"] for row in over if row["trace"] not in known}
+        self._open -= {row["id"] for row in over if row["trace"] in known}
+        told = [_told(row) for row in sorted(over, key=lambda row: row["end"]) if row["trace"] in wanted]
+        return [span for span in told if self._fits(span)]
+
+    def _traces(self, db: sqlite3.Connection, traces: set[bytes]) -> tuple[set[bytes], set[bytes]]:
+        """Those whose root is known, and of them those that are meant; all, when it doesn't depend on the root."""
+        clause, values = self._of_trace
+        if not values:
+            return traces, traces
+        found: list[set[bytes]] = []
+        for condition, given in (("root_state is not null", []), (f"root_state is not null and {clause}", values)):
+            some: set[bytes] = set()
+            for trace in traces:
+                query = f"select trace from trace where trace = ? and {condition}"
+                some.update(row[0] for row in db.execute(query, (trace, *given)))
+            found.append(some)
+        return found[0], found[1]
+
+    def _fits(self, span: dict[str, Any]) -> bool:
+        which = self._which
+        exact = (("job", which.job), ("agent", which.agent), ("status", which.status))
+        return all(value in (None, span[name]) for name, value in exact) and (
+            which.min_ns is None or span["duration_ms"] * 1e6 >= which.min_ns
+        )
 
 
 def _told(row: sqlite3.Row) -> dict[str, Any]:

@@ -85,18 +85,18 @@ class Parts:
                     gone += 1
         return gone
 
-    def shrink(self, to: int) -> int:
-        """Delete the oldest files until all take at most so many bytes; how many that were."""
+    def shrink(self, to: int, but: Collection[str] = ()) -> int:
+        """Delete the oldest files, `but` those, until all take at most so many bytes; how many that were."""
         found = []
         for file in self._files():
             with suppress(OSError):
                 status = file.stat()
-                found.append((status.st_mtime, status.st_size, file))
+                found.append((file.name in but, status.st_mtime, status.st_size, file))
         found.sort(reverse=True)
         total = gone = 0
-        for _, size, file in found:
+        for stays, _, size, file in found:
             total += size
-            if total > to:
+            if total > to and not stays:
                 file.unlink(missing_ok=True)
                 gone += 1
         return gone

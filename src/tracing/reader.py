@@ -158,9 +158,9 @@ class SpanReader:
         some = ", ".join(sorted(trace.hex()[: len(digits) + 4] for trace in found))
         raise UnknownJob(f"{trace_id} is the beginning of more than one trace: {some} …", hint="give more digits")
 
-    def stats(self, job: str | None, *, traces: int = 200) -> list[dict[str, Any]]:
-        """(spans, bytes) of each of a job's newest finished queries, with its summary."""
-        found = self.list_traces(Filter(job=job), limit=traces)
+    def stats(self, which: Filter | None = None, *, traces: int = 200) -> list[dict[str, Any]]:
+        """Summaries of the newest queries, each with the `bytes` of its spans."""
+        found = self.list_traces(which, limit=traces)
         query = "select count(*), sum(length(data)) from span where trace = ?"
         for summary in found:
             overlaid = summary["trace"] in self._overlaid or self._disk is None

@@ -54,6 +54,8 @@ _DEPLOYMENT = frozenset([v.OP_DEPLOY, v.OP_START_AGENT, v.OP_STOP_AGENT, v.OP_CH
 
 #: Who sends: job and agent.
 Writer = tuple[str, str]
+#: Spans that were lost: trace, id of the note, how many, whose job.
+Note = tuple[bytes, bytes, int, str]
 
 
 class BadSpans(ValueError):
@@ -96,10 +98,10 @@ class Row:
 
 @dataclass(slots=True)
 class Decoded:
-    """What a request came to: its rows, notes of lost spans as (trace, note id, count), and what was refused."""
+    """What a request came to: its rows, notes of lost spans as (trace, note id, count, job), and what was refused."""
 
     rows: list[Row]
-    notes: list[tuple[bytes, bytes, int]]
+    notes: list[Note]
     rejected: int = 0
     reason: str = ""
 
@@ -130,7 +132,7 @@ def _collect(rows: Iterable[tuple[Row | None, str]]) -> Decoded:
             found.rejected += 1
             found.reason = found.reason or problem
         elif row.name == v.DROPPED_NOTE:
-            found.notes.append((row.trace, row.span, _whole(row.extra.get(v.DROPPED_SPANS)) or 0))
+            found.notes.append((row.trace, row.span, _whole(row.extra.get(v.DROPPED_SPANS)) or 0, row.job))
         else:
             found.rows.append(row)
     return found

@@ -18,8 +18,8 @@ from typing import Any
 
 from teamwright.tracing import vocabulary as v
 from teamwright.tracing.retention import KEEP
-from teamwright.tracing.rows import ERROR, REAL, STARTED, SYNTHETIC, Row
-from teamwright.tracing.sql_views import FIRST_VIEWS, VIEWS
+from teamwright.tracing.rows import ERROR, REAL, STARTED, SYNTHETIC, Note, Row
+from teamwright.tracing.sql_views import FIRST_VIEWS, QUERIES, VIEWS
 
 STEPS = (
     """
@@ -58,6 +58,7 @@ STEPS = (
     """
     + VIEWS,
     "create table lost(process text primary key, spans int not null) without rowid;",
+    QUERIES,
 )
 
 SPAN_COLUMNS = (
@@ -105,7 +106,7 @@ def store(
     db: sqlite3.Connection,
     rows: Sequence[Row],
     origins: Origins,
-    notes: Iterable[tuple[bytes, bytes, int]] = (),
+    notes: Iterable[Note] = (),
     took: list[Row] | None = None,
 ) -> dict[bytes, dict[str, Any]]:
     """Put spans in and bring the summaries up to date; the same spans again change nothing.
@@ -145,8 +146,10 @@ def store(
     summaries = _summaries(db, {trace for trace, _ in changed} | {note[0] for note in fresh})
     for row, before in changed.values():
         _add(_summary(summaries, row.trace, row.start), row, before)
-    for trace, _, count in fresh:
-        _summary(summaries, trace, now)["dropped"] += count
+    for trace, _, count, job in fresh:
+        summary = _summary(summaries, trace, now)
+        summary["dropped"] += count
+        summary["job"] = summary["job"] or job
     _write(db, summaries)
     return summaries
 
@@ -164,8 +167,8 @@ def _known(db: sqlite3.Connection, rows: Sequence[Row]) -> dict[tuple[bytes, byt
     return found
 
 
-def _note(db: sqlite3.Connection, note: tuple[bytes, bytes, int]) -> bool:
-    return db.execute("insert or ignore into note(trace, note, count) values(?,?,?)", note).rowcount > 0
+def _note(db: sqlite3.Connection, note: Note) -> bool:
+    return db.execute("insert or ignore into note(trace, note, count) values(?,?,?)", note[:3]).rowcount > 0
 
 
 def _summaries(db: sqlite3.Connection, traces: set[bytes]) -> dict[bytes, dict[str, Any]]:

@@ -52,6 +52,21 @@ FIRST_VIEWS = f"""
         from span where op = 'invoke_agent' and kind = 2;
 """
 
+#: Since the fifth step: a trace of which only losses are known is lost, as the lists say.
+QUERIES = """
+    drop view queries;
+    create view queries as select
+        lower(hex(trace)) as trace_id, job, query as question, user, session, run as run_id, labels, revision,
+        start as start_ns, case when end > 0 then (end - start) / 1e6 end as duration_ms,
+        case when root_state = 1 or (root_state is null and dropped > 0) then 'lost'
+             when root_state is null or root_state = 0 then 'running'
+             when root_status = 2 then 'error' else 'ok' end as status,
+        spans, errors, agents, input_tokens, output_tokens,
+        case when root_cost is not null then root_cost when unpriced > 0 then null else cost end as cost_usd,
+        estimated
+        from trace where kind = 'query';
+"""
+
 #: Since the third step: what a run was asked, for whom, and what it used with everything below it.
 VIEWS = f"""
     drop view runs;

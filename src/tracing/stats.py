@@ -16,7 +16,8 @@ READ = 50
 
 
 def summed(rows: Sequence[dict[str, Any]], show: Callable[[bytes], dict[str, Any]]) -> dict[str, Any]:
-    """Counts, durations, costs; an unknown price is counted beside the sum, not as nothing.
+    """Counts, durations, costs; an unknown price is counted beside the sum, not as nothing, and where none is known
+    the sum is None.
 
     `unaccounted_share` is the part of the time that agents spent outside models, tools, waiting and calls: their own
     code. `tracing_share` is what making and writing spans took in agents and engine, of the same time.
@@ -34,11 +35,10 @@ def summed(rows: Sequence[dict[str, Any]], show: Callable[[bytes], dict[str, Any
     tracing = sum(span["attributes"].get(TRACING_US) or 0 for span in spans)
     read = max(1, min(len(ended), READ))
     count = max(1, len(rows))
-    sessions: dict[str, float | None] = {}
+    sessions: dict[str, list[float | None]] = {}
     for row in rows:
         if row["session"]:
-            before, now = sessions.get(row["session"], 0.0), cost(row)
-            sessions[row["session"]] = None if before is None or now is None else round(before + now, 9)
+            sessions.setdefault(row["session"], []).append(cost(row))
     return {
         "queries": len(rows),
         "status": dict(Counter(status(row) for row in rows)),
@@ -51,7 +51,7 @@ def summed(rows: Sequence[dict[str, Any]], show: Callable[[bytes], dict[str, Any
         "bytes_per_query": sum(row["bytes"] or 0 for row in rows) / count,
         "input_tokens": sum(row["input_tokens"] for row in rows),
         "output_tokens": sum(row["output_tokens"] for row in rows),
-        "cost_usd": round(sum(known), 9),
+        "cost_usd": round(sum(known), 9) if known or not rows else None,
         "estimated": any(row["estimated"] for row in rows),
         "unpriced_queries": len(rows) - len(known),
         "time_share": {kind: spent[kind] / total for kind in KINDS if spent[kind]},
@@ -59,5 +59,13 @@ def summed(rows: Sequence[dict[str, Any]], show: Callable[[bytes], dict[str, Any
         "tracing_us_per_query": tracing / read,
         "tracing_share": tracing * 1000 / total if total else 0.0,
         "agents": costs(spans, "agent"),
-        "sessions": [{"session": name, "cost_usd": dollars} for name, dollars in sessions.items()],
+        "sessions": [
+            {"session": name, "queries": len(dollars), "cost_usd": _whole(dollars)}
+            for name, dollars in sessions.items()
+        ],
     }
+
+
+def _whole(dollars: Sequence[float | None]) -> float | None:
+    known = [one for one in dollars if one is not None]
+    return round(sum(known), 9) if len(known) == len(dollars) else None

@@ -87,9 +87,37 @@ def test_diff_and_stats(home: Home) -> None:
     assert "* lead: execute_tool t: 1 -> 3" in deploy(home, "diff", old, new)
     stats = json.loads(deploy(home, "stats", "--json"))
     assert stats["queries"] == 2 and stats["status"] == {"ok": 2} and stats["spans_per_query"] == 5
-    assert stats["cost_usd"] == 0.007 and stats["sessions"] == [{"session": "s1", "cost_usd": 0.007}]
+    assert stats["cost_usd"] == 0.007 and stats["sessions"] == [{"session": "s1", "queries": 2, "cost_usd": 0.007}]
     assert abs(sum(stats["time_share"].values()) - 1) < 1e-9
-    assert "2 queries: 2 ok" in deploy(home, "stats")
+    text = deploy(home, "stats")
+    assert "2 queries: 2 ok" in text and "session s1: 2 queries, $0.0070" in text
+    one = json.loads(deploy(home, "stats", "team", "--label", "k=What is one?", "--since", "1h", "--json"))
+    assert one["queries"] == 1 and one["job"] == "team"
+    assert json.loads(deploy(home, "stats", "--user", "nobody", "--json"))["queries"] == 0
+
+
+def test_an_unknown_price_is_never_nothing(home: Home) -> None:
+    store, spans = SpanStore(home.spans_db), Spans()
+    tracer = Tracer("lead", "dear", "1", spans, strict=True)
+    with (
+        tracer.query("dear", text="how much?", session="s2"),
+        tracer.model_call(model="nobody-knows-it", provider="openai", messages="how much?") as call,
+    ):
+        call.answer("much").usage(input_tokens=1000, output_tokens=100)
+    store.ingest(spans.body).result()
+    store.close()
+    stats = json.loads(deploy(home, "stats", "dear", "--json"))
+    assert (stats["cost_usd"], stats["unpriced_queries"]) == (None, 1)
+    assert stats["sessions"] == [{"session": "s2", "queries": 1, "cost_usd": None}]
+    assert [agent["cost_usd"] for agent in stats["agents"]] == [None]
+    shown = json.loads(deploy(home, "show", "--job", "dear", "--json"))
+    assert shown["summary"]["cost_usd"] is None and [run["cost_usd"] for run in shown["costs"]["runs"]] == [None]
+    for words in (("stats", "dear"), ("list", "--job", "dear"), ("show", "--job", "dear")):
+        assert "$0" not in deploy(home, *words)
+    assert "cost: unknown; tokens 1000 in" in deploy(home, "stats", "dear")
+    assert "cost: $0.0070 (estimated) and 1 queries of unknown price" in deploy(home, "stats")
+    table = csv.DictReader(io.StringIO(deploy(home, "export", "--view", "queries", "--job", "dear")))
+    assert [row["cost_usd"] for row in table] == [""]
 
 
 def test_tail(home: Home) -> None:

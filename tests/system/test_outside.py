@@ -105,6 +105,7 @@ def test_flags(deploy: Deploy) -> None:
         (("start", HELLO, "--otlp", "nowhere"), "'nowhere' is not an OTLP endpoint"),
         (("start", HELLO, "--otlp-content"), "--otlp-content without a receiver"),
         (("engine", "start", "--otlp", "http://a;b"), "'b' is not header=value"),
+        (("engine", "restart", "--otlp", "nowhere"), "'nowhere' is not an OTLP endpoint"),
     ):
         wrong = deploy(*words)
         assert wrong.code == 2 and what in wrong.err and "\n" in wrong.err.strip(), wrong
@@ -158,6 +159,9 @@ def test_flags(deploy: Deploy) -> None:
         assert "onnect" in found["http://127.0.0.1:9/v1/traces"]["trouble"]
         assert found["http://127.0.0.1:9/v1/traces"]["waiting_bytes"] > 0
         assert (found[f"{one}/v1/traces"]["content"], found[f"{two}/v1/traces"]["content"]) == (False, True)
+        replaced = deploy("engine", "restart", "--otlp", one, "--otlp-content", "--json").ok().json
+        found = {view["url"]: view["content"] for view in replaced["forwarding"]}
+        assert found[f"{one}/v1/traces"] and found[f"{two}/v1/traces"] and len(found) == 3
         assert "x-key" not in str(found) and "KiB wait" in deploy("engine", "status").ok().out
         deploy("stop", "--all").ok()
         deploy("engine", "stop").ok()

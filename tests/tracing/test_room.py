@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from teamwright.errors import SpoolFull
+from teamwright.tracing.filters import Filter
 from teamwright.tracing.reader import SpanReader
 from teamwright.tracing.room import RESERVE, Room
 from teamwright.tracing.spool import Spool, dropped_spans
 from teamwright.tracing.store import SpanStore, StoreFull
+from teamwright.tracing.tables import columns, rows
 from teamwright.tracing.testing import Spans
 from teamwright.tracing.tracer import Tracer
 
@@ -109,5 +111,8 @@ def test_a_trace_of_which_only_losses_are_known_is_lost(make_tracer: Callable[..
     tracer.processor._count_lost(5)
     tracer.processor.write_notes()
     with SpanReader(spool.path.parent / "none.db", spool.path.parent) as reader:
-        (summary,) = reader.list_traces()
+        (summary,) = reader.list_traces(Filter(job="team", status="lost"))
+        (row,) = rows(reader, "queries", job="team", since_ns=None)
+        told = dict(zip(columns(reader, "queries"), row, strict=True))
     assert summary["dropped"] == 1 and summary["start"] > 10**18
+    assert (told["status"], told["job"], told["duration_ms"]) == ("lost", "team", None)

@@ -180,8 +180,8 @@ def test_a_full_disk_sheds_spans_counts_them_and_says_so_later(small_disk: Path)
         records = rest(spool.path)
     assert [record.kind for record in records][-2:] == ["dropped", "ended"]
     found = decode(b"".join(record.payload for record in records if record.kind != "started"))
-    assert {trace.hex() for trace, _, _ in found.notes} == {root.trace_id}
-    assert sum(count for _, _, count in found.notes) == lost
+    assert {trace.hex() for trace, *_ in found.notes} == {root.trace_id}
+    assert sum(count for _, _, count, _ in found.notes) == lost
     assert len(found.rows) == 2 + 20 - lost
 
 

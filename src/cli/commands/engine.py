@@ -52,13 +52,16 @@ def stop(call: Call, force: bool) -> None:
 
 
 @command("restart", group=engine)
+@otlp_options
 @click.pass_obj
-def restart(call: Call) -> None:
-    """Replace the engine by one of the present code; jobs run on."""
+def restart(call: Call, otlp: Sequence[str], otlp_content: bool) -> None:
+    """Replace the engine by one of the present code; jobs run on, and so does sending to receivers."""
     from teamwright.cli.connection import connected
 
+    receivers = wanted(call.environ, otlp, otlp_content)
     with connected(call) as client:
         client.restart_engine()
+        send_to(client, receivers)
         _print(call, client.status())
 
 

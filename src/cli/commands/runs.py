@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from teamwright.cli.app import Call, app, command
-from teamwright.cli.narrowing import narrowed
+from teamwright.cli.narrowing import limited, narrowed
 
 if TYPE_CHECKING:
     from teamwright.tracing.filters import Filter
@@ -19,7 +19,8 @@ def runs() -> None:
 
 
 @command("list", group=runs)
-@narrowed
+@narrowed()
+@limited(20)
 @click.pass_obj
 def list_runs(call: Call, which: Filter, limit: int) -> None:
     """List runs, the newest query first, with what it asked of other agents below it."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from teamwright.cli.app import Call, app, command
-from teamwright.cli.narrowing import narrowed
+from teamwright.cli.narrowing import limited, narrowed
 
 if TYPE_CHECKING:
     from teamwright.tracing.filters import Filter
@@ -19,7 +19,8 @@ def trace() -> None:
 
 
 @command("list", group=trace)
-@narrowed
+@narrowed()
+@limited(20)
 @click.option("--deployments", is_flag=True, help="Starts and stops of jobs instead of queries.")
 @click.pass_obj
 def list_traces(call: Call, which: Filter, limit: int, deployments: bool) -> None:

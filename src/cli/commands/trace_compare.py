@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from teamwright.cli.app import Call, command
 from teamwright.cli.commands.trace import trace
+from teamwright.cli.narrowing import limited, narrowed
+
+if TYPE_CHECKING:
+    from teamwright.tracing.filters import Filter
+
+#: So many of the newest have a line of their own.
+_SESSIONS = 10
 
 
 @command("diff", group=trace)
@@ -48,21 +55,20 @@ def diff(call: Call, first: str, second: str) -> None:
 
 @command("stats", group=trace)
 @click.argument("job", required=False, metavar="[JOB|FILE]")
-@click.option("-n", "--limit", type=click.IntRange(min=1), default=200, show_default=True, help="The newest so many.")
+@narrowed("job")
+@limited(200)
 @click.pass_obj
-def stats(call: Call, job: str | None, limit: int) -> None:
+def stats(call: Call, which: Filter, limit: int) -> None:
     """Sum up the newest queries: how long, how large, how dear, and where the time went."""
-    from teamwright.cli.targets import parse_job
     from teamwright.tracing.reader import SpanReader
     from teamwright.tracing.stats import summed
     from teamwright.tracing.view import trace_show
 
-    name = parse_job(call, job).job if job else None
     with SpanReader(call.home.spans_db, call.home.spool_dir) as reader:
         found: dict[str, Any] = summed(
-            reader.stats(name, traces=limit), lambda trace: trace_show(reader.show(trace.hex()))
+            reader.stats(which, traces=limit), lambda trace: trace_show(reader.show(trace.hex()))
         )
-    found = {"job": name, **found}
+    found = {"job": which.job, **found}
     if call.json:
         call.emit(found)
         return
@@ -73,9 +79,7 @@ def stats(call: Call, job: str | None, limit: int) -> None:
     click.echo(f"{found['queries']} queries: " + ", ".join(f"{n} {what}" for what, n in found["status"].items()))
     click.echo(f"time: median {took['p50']:.0f} ms, 95 % within {took['p95']:.0f} ms, longest {took['max']:.0f} ms")
     click.echo(f"per query: {found['spans_per_query']:.1f} spans, {found['bytes_per_query']:.0f} bytes")
-    cost = f"${found['cost_usd']:.4f}" + (" (estimated)" if found["estimated"] else "")
-    unknown = f", {found['unpriced_queries']} queries of unknown price" if found["unpriced_queries"] else ""
-    click.echo(f"cost: {cost}{unknown}; tokens {found['input_tokens']} in, {found['output_tokens']} out")
+    click.echo(f"cost: {_cost(found)}; tokens {found['input_tokens']} in, {found['output_tokens']} out")
     from teamwright.tracing.wording import TIMES
 
     click.echo(
@@ -83,6 +87,20 @@ def stats(call: Call, job: str | None, limit: int) -> None:
     )
     click.echo(f"nobody accounts for: {found['unaccounted_share']:.1%} (agents' own code, between their spans)")
     click.echo(f"tracing itself: {found['tracing_share']:.2%} ({found['tracing_us_per_query']:.0f} us a query)")
+    for one in found["sessions"][:_SESSIONS]:
+        dear = "?" if one["cost_usd"] is None else f"${one['cost_usd']:.4f}"
+        click.echo(f"  session {one['session']}: {one['queries']} queries, {dear}")
+    if more := found["sessions"][_SESSIONS:]:
+        click.echo(f"  and {len(more)} more sessions (--json)")
     for one in found["agents"]:
         dear = "?" if one["cost_usd"] is None else f"${one['cost_usd']:.4f}"
         click.echo(f"  {one['agent']}: {one['model_calls']} model calls, {one['tool_calls']} tool calls, {dear}")
+
+
+def _cost(found: dict[str, Any]) -> str:
+    """What is known of it, and how many queries nothing is known of."""
+    if found["cost_usd"] is None:
+        return "unknown"
+    unknown = found["unpriced_queries"]
+    known = f"${found['cost_usd']:.4f}" + (" (estimated)" if found["estimated"] else "")
+    return f"{known} and {unknown} queries of unknown price" if unknown else known

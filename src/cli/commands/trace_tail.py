@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from teamwright.cli.app import Call, command
 from teamwright.cli.commands.trace import trace
+from teamwright.cli.narrowing import narrowed
+
+if TYPE_CHECKING:
+    from teamwright.tracing.filters import Filter
 
 _PAUSE = 0.3
 
@@ -13,18 +19,20 @@ _PAUSE = 0.3
 @command("tail", group=trace)
 @click.argument("job", required=False, metavar="[JOB|FILE]")
 @click.option("--seconds", type=click.FloatRange(min=0), help="End after so many; else with Ctrl-C.")
+@narrowed("job", "since")
 @click.pass_obj
-def tail(call: Call, job: str | None, seconds: float | None) -> None:
-    """Print each span when it ends, from now on."""
+def tail(call: Call, which: Filter, seconds: float | None) -> None:
+    """Print each span when it ends, from now on.
+
+    Agent, status and duration are those of the span; session, user, labels and words those of the query it is for.
+    """
     import time
 
-    from teamwright.cli.targets import parse_job
     from teamwright.tracing.following import Follower
     from teamwright.tracing.wording import duration
 
-    name = parse_job(call, job).job if job else None
     until = None if seconds is None else time.monotonic() + seconds
-    follower = Follower(call.home.spans_db, name)
+    follower = Follower(call.home.spans_db, which)
     while True:
         for span in follower.ended():
             if call.json:
