@@ -116,6 +116,13 @@ def job_table(view: dict[str, Any]) -> Table:
     )
 
 
+def say_agents(view: dict[str, Any]) -> None:
+    """Print the agents of one job, and what `foreign` means where one is."""
+    console().print(job_table(view))
+    if any(agent.get("foreign") for agent in view["agents"]):
+        click.echo("foreign: runs no code of ours, so it is not held to tokens, limits and halts")
+
+
 def jobs_table(views: Iterable[dict[str, Any]]) -> Table:
     """All jobs of a home, as `ps` shows them."""
     return table(

@@ -9,6 +9,8 @@ from typing import Any
 
 PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS, INTERNAL = -32700, -32600, -32601, -32602, -32603
 CONTENT_TYPE_NOT_SUPPORTED, VERSION_NOT_SUPPORTED = -32005, -32009
+#: The codes that A2A itself has given a meaning.
+_OF_A2A = range(-32009, -32000)
 
 SEND, STREAM = "SendMessage", "SendStreamingMessage"
 QUERIES = frozenset([SEND, STREAM, "message/send", "message/stream"])
@@ -63,7 +65,8 @@ class RpcError(Exception):
     def to_dict(self) -> dict[str, Any]:
         error: dict[str, Any] = {"code": self.code, "message": self.message}
         if self.reason is not None:
-            info = {"@type": _ERROR_INFO, "reason": self.reason, "domain": "teamwright.dev"}
+            domain = "a2a-protocol.org" if self.code in _OF_A2A else "teamwright.dev"
+            info = {"@type": _ERROR_INFO, "reason": self.reason, "domain": domain}
             error["data"] = [{**info, "metadata": self.details}]
         return {"jsonrpc": "2.0", "id": self.id, "error": error}
 

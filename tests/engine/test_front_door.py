@@ -490,6 +490,7 @@ async def test_versions_and_types(door: Door) -> None:
     for version in ("", "0.3", "2.0", "nonsense"):
         answer = await door.post(question(), **{"A2A-Version": version})
         assert answer.json()["error"]["code"] == -32009
+        assert answer.json()["error"]["data"][0]["domain"] == "a2a-protocol.org"
         rest = await door.post(question()["params"], "/a2a/team/message:send", **{"A2A-Version": version})
         assert rest.status_code == 400
         assert rest.json()["error"]["details"][0]["reason"] == "VERSION_NOT_SUPPORTED"
@@ -497,6 +498,7 @@ async def test_versions_and_types(door: Door) -> None:
     for path in ("/a2a/team", "/a2a/team/message:send"):
         wrong = await door.post(question(), path, **{"content-type": "text/plain"})
         assert wrong.status_code == 415
+        assert "a2a-protocol.org" in wrong.text and "teamwright.dev" not in wrong.text
     assert len(door.agent.asked) == 1
 
 

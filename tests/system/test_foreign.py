@@ -83,7 +83,8 @@ def test_foreign_agents(deploy: Deploy, job: Path, partner: str) -> None:
     assert {agent["status"] for agent in started.values()} == {"healthy"}
     assert (started["partner"]["pid"], started["partner"]["url"]) == (None, partner)
     assert started["other"]["pid"]
-    assert "url (foreign)" in deploy("ps", "mixed").ok().out
+    shown = deploy("ps", "mixed").ok().out
+    assert "url (foreign)" in shown and shown.endswith("it is not held to tokens, limits and halts\n")
 
     # asked by a peer, and through the front door: a CLIENT span each, our token to nobody
     for name, url in (("other", started["other"]["url"]), ("partner", partner)):

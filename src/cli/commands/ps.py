@@ -40,7 +40,7 @@ def ps(call: Call, job: str | None) -> None:
     if call.json:
         call.emit(view)
         return
-    from teamwright.cli.output import console, job_table
+    from teamwright.cli.output import say_agents
 
     click.echo(f"{view['job']}  {view['status']}" + (f"  {view['error']}" if view.get("error") else ""))
-    console().print(job_table(view))
+    say_agents(view)

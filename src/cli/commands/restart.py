@@ -41,9 +41,9 @@ def restart(call: Call, targets: tuple[str, ...], everything: bool) -> None:
     if call.json:
         call.emit({"jobs": views} if len(views) != 1 else views[0])
     elif views:
-        from teamwright.cli.output import console, job_table
+        from teamwright.cli.output import say_agents
 
-        console().print(job_table(views[-1]))
+        say_agents(views[-1])
     else:
         click.echo("no job is running")
 

@@ -62,11 +62,11 @@ def _tell(call: Call, client: Client, view: dict[str, Any], query: str | None, *
         asked = client.query(view["job"], query).to_dict() if query else None
         call.emit(view if asked is None else {**view, "query": asked})
         return
-    from teamwright.cli.output import console, job_table
+    from teamwright.cli.output import say_agents
 
     job = view["job"]
     click.echo(f"{job} is running" + ("" if by_us else " already, and nothing in its file has changed"))
-    console().print(job_table(view))
+    say_agents(view)
     if link := view.get("dashboard") or view.get("url"):
         click.echo(f"{'dashboard' if view.get('dashboard') else 'front door'}: {link}")
     if query:
