@@ -102,6 +102,7 @@ _ALL = (
             "GOOGLE_API_KEY",
             *_NETWORK,
         ),
+        options=("crew", "role", "goal", "deny", "base_url", "key_variable", "headers", "stream", *_CALLS),
         threads=True,
     ),
     BackendInfo(

@@ -113,34 +113,52 @@ class OpenAIBackend:
         """Model and tools in turn until it answers."""
 
         async def step(entries: Sequence[Entry]) -> Reply:
-            messages = wire.messages(self._config.system, entries)
-            shown = loop.to_messages(entries)
-            read = guessed_tokens(to_json(shown) + self._config.system)
-
-            async def once(model: str, attempt: int) -> Reply:
-                with turn.tracer.model_call(
-                    model=model,
-                    provider=self._server.provider,
-                    messages=shown,
-                    system=self._config.system or None,
-                    attempt=attempt,
-                ) as span:
-                    return await self._call(turn, model, messages, read, span)
-
-            def cost(model: str) -> float | None:
-                most = self._config.model_options
-                written = most.get("max_completion_tokens") or most.get("max_tokens") or 0
-                return self._server.dollars(model, {"input_tokens": read, "output_tokens": written})
-
-            return await self._calling.make(turn, once, cost)
+            return await self.ask(
+                turn,
+                wire.messages(self._config.system, entries),
+                loop.to_messages(entries),
+                self._config.system,
+                wire.functions(turn.tools),
+                speaks=self._config.output_schema is None,
+            )
 
         return await loop.run(turn, step, output_schema=self._config.output_schema)
 
-    async def _call(self, turn: Turn, model: str, messages: list[dict[str, Any]], read: int, span: ModelSpan) -> Reply:
+    async def ask(
+        self,
+        turn: Turn,
+        messages: list[dict[str, Any]],
+        shown: Sequence[Mapping[str, Any]],
+        system: str,
+        functions: Sequence[Mapping[str, Any]],
+        *,
+        speaks: bool,
+    ) -> Reply:
+        """One model call with its retries, a `chat` span each. `shown` and `system` are what the spans tell.
+
+        `speaks`: its words are the answer's, and go out as they come. Raises ModelError, LimitReached.
+        """
+        read = guessed_tokens(to_json(shown) + system)
+
+        async def once(model: str, attempt: int) -> Reply:
+            with turn.tracer.model_call(
+                model=model, provider=self._server.provider, messages=shown, system=system or None, attempt=attempt
+            ) as span:
+                body = self._body(functions, model, messages)
+                return await self._call(turn, model, body, read, span, speaks=speaks)
+
+        def cost(model: str) -> float | None:
+            most = self._config.model_options
+            written = most.get("max_completion_tokens") or most.get("max_tokens") or 0
+            return self._server.dollars(model, {"input_tokens": read, "output_tokens": written})
+
+        return await self._calling.make(turn, once, cost)
+
+    async def _call(
+        self, turn: Turn, model: str, body: Mapping[str, Any], read: int, span: ModelSpan, *, speaks: bool
+    ) -> Reply:
         said = wire.Gathered()
-        speaks = self._config.output_schema is None
         try:
-            body = self._body(turn, model, messages)
             async with self._client.stream("POST", "chat/completions", json=body) as response:
                 if response.status_code >= 400:
                     await self._refusal(response)
@@ -167,19 +185,21 @@ class OpenAIBackend:
     def _who(self) -> str:
         return "OpenAI" if self._server.official else f"the model server at {self._server.base_url}"
 
-    def _body(self, turn: Turn, model: str, messages: list[dict[str, Any]]) -> dict[str, Any]:
+    def _body(
+        self, functions: Sequence[Mapping[str, Any]], model: str, messages: list[dict[str, Any]]
+    ) -> dict[str, Any]:
         name = model.removeprefix("openai/") if self._server.official else model
         body: dict[str, Any] = {"model": name, "messages": messages, **self._config.model_options}
         if self._server.official and "max_tokens" in body:
             body["max_completion_tokens"] = body.pop("max_tokens")
-        if turn.tools:
-            body["tools"] = wire.functions(turn.tools)
+        if functions:
+            body["tools"] = list(functions)
         if self._stream:
             body["stream"] = True
             body["stream_options"] = {"include_usage": True}
         schema = self._config.output_schema
         # Servers that hold a model to a shape by a grammar don't let it call tools then.
-        if schema is not None and (self._server.official or not turn.tools):
+        if schema is not None and (self._server.official or not functions):
             shape = {"name": "answer", "schema": dict(schema)}
             body["response_format"] = {"type": "json_schema", "json_schema": shape}
         return {key: value for key, value in body.items() if key not in self._refuses}

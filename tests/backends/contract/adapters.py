@@ -59,6 +59,15 @@ def _openai(model: StandIn) -> Mapping[str, Any]:
     }
 
 
+def _crewai(model: StandIn) -> Mapping[str, Any]:
+    return {
+        "model": "gpt-4o",
+        "backend_options": {"base_url": model.url, "retries": 1},
+        "secrets": {"OPENAI_API_KEY": "sk-contract"},
+        "environment": {"NO_PROXY": "127.0.0.1"},
+    }
+
+
 def _claude(model: StandIn) -> Mapping[str, Any]:
     return {
         "model": "claude-sonnet-4-5",
@@ -92,4 +101,5 @@ ADAPTERS = (
         duration=12.0,
         at_once=5,
     ),
+    Adapter("crewai", ChatCompletions, _crewai, duration=8.0),
 )

@@ -1,0 +1,222 @@
+"""The crewai backend beside the contract: whole crews, rules, and that CrewAI keeps quiet and to its own folder."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from teamwright.backends.api import Limits
+from tests.agents.conftest import JOB, Team
+from tests.backends.contract.adapters import ADAPTERS
+from tests.backends.contract.conftest import Said, World, echo
+from tests.standins.chat_completions import ChatCompletions
+from tests.standins.script import Call, Reply, Seen, Tokens
+
+pytest.importorskip("crewai")
+
+CREWS = '''
+    import os
+    from crewai import Agent, Crew, Task, LLM
+    from crewai.tools import tool
+
+    @tool("look_up")
+    def look_up(word: str) -> str:
+        """What a word means."""
+        if word == "nothing":
+            raise ValueError("no such word")
+        return f"{word} is wet"
+
+    @tool("delete_all")
+    def delete_all(what: str) -> str:
+        """Deletes."""
+        open("deleted", "w").close()
+        return "deleted"
+
+    def two(llm, tools):
+        agent = lambda role, **more: Agent(role=role, goal="work", backstory="b", llm=llm, cache=False, **more)
+        reader, writer = agent("Reader", tools=[look_up, delete_all]), agent("Writer", tools=tools)
+        tasks = [
+            Task(description="Look up: {message}", expected_output="a line", agent=reader),
+            Task(description="Write. Before this: {history}", expected_output="a line", agent=writer),
+        ]
+        return Crew(agents=[reader, writer], tasks=tasks)
+
+    def given(llm, tools):
+        return two(llm, tools)
+
+    def own():
+        llm = LLM(model="gpt-4o", provider="openai", base_url=os.environ["MODEL_URL"], api_key="x", max_retries=0)
+        llm.stream = True
+        return two(llm, [look_up])
+'''
+TOOLS = '''
+    def shout(word: str) -> str:
+        """Says it loud."""
+        return word.upper()
+'''
+
+
+@pytest.fixture(scope="module")
+def crews(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    folder: Path = tmp_path_factory.mktemp("crews")
+    with ChatCompletions() as model, closing(Team(folder)) as team, socket.create_server(("127.0.0.1", 0)) as door:
+        team.write("crews.py", CREWS)
+        team.write("shouting.py", TOOLS)
+        (folder / "person").mkdir()
+        outside = f"http://127.0.0.1:{door.getsockname()[1]}"
+        common: dict[str, Any] = {
+            "backend": "crewai",
+            "tools": ("shouting:shout",),
+            "environment": {
+                "HOME": str(folder / "person"), "MODEL_URL": model.url, "HTTPS_PROXY": outside, "HTTP_PROXY": outside,
+                "NO_PROXY": "127.0.0.1",
+            },
+        }  # fmt: skip
+        options = {"base_url": model.url, "retries": 0}
+        rules = {"crew": "crews:given", "deny": ["delete_*"], **options}
+        team.launch("given", model="gpt-4o", backend_options=rules, **common)
+        team.launch("own", backend_options={"crew": "crews:own"}, limits=Limits(turns=3, tool_calls=2), **common)
+        for agent in ("given", "own"):
+            ready = httpx.get(f"{team.url(agent)}/readyz", timeout=60)
+            assert ready.status_code == 200, team.log(agent)
+        yield World(next(one for one in ADAPTERS if one.name == "crewai"), team, model)
+        began = time.monotonic()
+        assert [team.stop(agent) for agent in ("given", "own")] == [0, 0]
+        assert time.monotonic() - began < 8, "something of CrewAI waits at its end"
+        door.setblocking(False)
+        with pytest.raises(BlockingIOError):  # nothing has gone, or tried to go, outside
+            door.accept()
+        assert list((folder / "person").rglob("*")) == []
+
+
+@pytest.fixture
+def world(crews: World) -> Iterator[World]:
+    crews.script()
+    yield crews
+    assert crews.model.unexpected == []
+    assert crews.model.unsaid == 0
+
+
+def ask(world: World, agent: str, *script: Any, text: str = "rain", session: str | None = None) -> Said:
+    world.script(*script)
+    return world.ask(text, agent, session=session)
+
+
+def test_a_crew_on_the_agents_model(world: World) -> None:
+    said = ask(
+        world,
+        "given",
+        Reply(calls=[Call("look_up", {"word": "rain"})]),
+        echo("read: "),
+        Reply(calls=[Call("shout", {"word": "rain"})]),
+        echo("wrote: "),
+    )
+    assert (said.state, said.text) == ("completed", "wrote: RAIN")
+    assert world.tree(said.trace_id) == [
+        "invoke_agent given",
+        ["invoke_agent Reader", "chat", "execute_tool look_up", "chat"],
+        ["invoke_agent Writer", "chat", "execute_tool shout", "chat"],
+    ]
+    tool, ours = world.tools(said.trace_id)
+    assert tool.attributes["gen_ai.tool.call.result"] == "rain is wet"
+    assert tool.attributes["gen_ai.tool.call.id"] in str(world.chats(said.trace_id)[0].attributes)
+    assert ours.attributes["teamwright.tool.source"] == "local"
+    assert said.usage["model_calls"] == 4 and said.usage["tool_calls"] == 2
+    reader = next(span for span in world.spans(said.trace_id) if span["name"] == "invoke_agent Reader")
+    assert "Look up: rain" in reader.attributes["gen_ai.input.messages"]
+    assert "read: rain is wet" in reader.attributes["gen_ai.output.messages"]
+
+
+def test_a_tool_of_the_crew_that_raises_or_is_denied(world: World) -> None:
+    calls = [Call("look_up", {"word": "nothing"}), Call("delete_all", {"what": "all"})]
+    said = ask(world, "given", Reply(calls=calls), echo(), Reply("done"))
+    assert said.text == "done"
+    raised, denied = sorted(world.tools(said.trace_id), key=lambda span: span["name"], reverse=True)
+    assert (raised["status"], raised.attributes["error.type"]) == (2, "tool_failed")
+    assert "no such word" in raised.attributes["gen_ai.tool.call.result"]
+    assert (denied["status"], denied.attributes["error.type"]) == (2, "denied")
+    assert "denied" in denied["events"]
+    assert not list(world.team.folder.rglob("deleted"))
+
+
+def test_models_of_the_crews_own_are_seen(world: World) -> None:
+    said = ask(
+        world,
+        "own",
+        Reply(calls=[Call("look_up", {"word": "rain"})], tokens=Tokens(100, 10)),
+        Reply(["It ", "is ", "wet."], pause=0.05, tokens=Tokens(1000, 20, cached=100)),
+        Reply("A poem.", tokens=Tokens(100, 10)),
+    )
+    assert (said.state, said.text) == ("completed", "A poem.")
+    assert world.tree(said.trace_id) == [
+        "invoke_agent own",
+        ["invoke_agent Reader", "chat", "execute_tool look_up", "chat"],
+        ["invoke_agent Writer", "chat"],
+    ]
+    first, second, _ = world.chats(said.trace_id)
+    assert first.attributes["gen_ai.response.finish_reasons"] == ["tool_call"]
+    found = second.attributes
+    assert (found["gen_ai.usage.input_tokens"], found["gen_ai.usage.output_tokens"]) == (1000, 20)
+    assert found["gen_ai.usage.cache_read.input_tokens"] == 100
+    assert "It is wet." in found["gen_ai.output.messages"]
+    assert "rain is wet" in found["gen_ai.input.messages"]
+    assert 0 < found["gen_ai.response.time_to_first_chunk"] < (second["end_ns"] - second["start_ns"]) / 1e9 - 0.08
+    assert said.usage["model_calls"] == 3 and said.usage["input_tokens"] == 1200
+    assert said.usage["cost_usd"] > 0
+
+
+def test_limits_hold_for_models_of_the_crews_own(world: World) -> None:
+    call = Reply(calls=[Call("look_up", {"word": "rain"})])
+    said = ask(world, "own", call, call, call)
+    assert (said.state, said.reason) == ("failed", "tool_calls")
+    said = ask(world, "own", call, Reply("read"), call)
+    assert (said.state, said.reason) == ("failed", "turns")
+    assert len(world.chats(said.trace_id)) == 3
+
+
+@pytest.mark.parametrize(("status", "reason"), [(401, "bad_key"), (500, "server_error")])
+def test_a_model_of_the_crews_own_that_fails(world: World, status: int, reason: str) -> None:
+    world.model.always(Reply(status=status, error="it is broken"))
+    said = world.ask("rain", "own")
+    assert (said.state, said.reason, said.text) == ("failed", reason, "")
+    assert "it is broken" in said.words
+    chats = world.chats(said.trace_id)
+    assert len(chats) == len(world.model.requests) and {chat["status"] for chat in chats} == {2}
+
+
+def test_a_crew_knows_what_was_said_before(world: World) -> None:
+    session = "0b5ed2f8-6f7f-4f14-9c3c-1a52d4d6a001"
+    ask(world, "given", Reply("read"), Reply("poem one"), text="first words", session=session)
+
+    def last(seen: Seen) -> Reply:
+        return Reply("yes" if "first words" in str(seen.body) and "poem one" in str(seen.body) else "no")
+
+    assert ask(world, "given", Reply("read"), last, session=session).text == "yes"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"crew": "crews"}, "must be module:function"),
+        ({"crew": "nowhere:crew"}, "No module named 'nowhere'"),
+        ({"crew": "json:nothing"}, "json has no function 'nothing'"),
+        ({"crw": "x:y"}, "did you mean 'crew'?"),
+        ({}, "write model:"),
+    ],
+)
+async def test_options_that_are_wrong(options: dict[str, Any], words: str, tmp_path: Path) -> None:
+    from teamwright.backends.api import BackendConfig
+    from teamwright.backends.crewai import backend
+    from teamwright.errors import UserError
+
+    made = backend.CrewAIBackend()
+    with pytest.raises(UserError) as caught:
+        await made.open(BackendConfig(JOB, "", None, {}, options, ".", state=str(tmp_path)))
+    assert words in f"{caught.value.message} {caught.value.hint}"
