@@ -212,7 +212,7 @@ async def test_a_stopped_agent_is_noticed_and_restarted(either_team: Team) -> No
     children = await team.children("a")
     begin = time.monotonic()
     os.kill(before.pid or 0, signal.SIGSTOP)
-    await team.is_("j/a", "unhealthy")
+    await team.until(lambda: any(state.status == "unhealthy" for _, state, _ in team.events))
     team.world.show(f"SIGSTOP noticed after {(time.monotonic() - begin) * 1000:.0f} ms at 2 x 200 ms")
     after = await team.is_("j/a", "healthy")
     assert after.pid != before.pid and after.last_exit is not None and after.last_exit.reason == "hung"

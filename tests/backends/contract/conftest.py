@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from teamwright.backends.api import Limits
+from teamwright.tracing.parts import Parts, content_dir
 from teamwright.tracing.propagation import RUN_EXT
 from tests.agents.conftest import JOB, Span, Team, answer_text, message
 from tests.backends.contract.adapters import ADAPTERS, Adapter
@@ -138,8 +139,12 @@ class World:
                     yield time.monotonic(), found["result"]
 
     def spans(self, trace_id: str) -> list[Span]:
-        """All spans of a trace, by start."""
-        return [span for span in self.team.spans() if span["trace_id"] == trace_id]
+        """All spans of a trace, by start, their large texts in full."""
+        parts = Parts(content_dir(self.team.home.spool_dir))
+        found = [span for span in self.team.spans() if span["trace_id"] == trace_id]
+        for span in found:
+            span["attributes"] = {key: parts.unfold(value) for key, value in span["attributes"].items()}
+        return found
 
     def tree(self, trace_id: str) -> Any:
         """The spans as [name, children …]; a model's name is left out, and whatever happens in the peer."""
