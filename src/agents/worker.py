@@ -29,6 +29,7 @@ import contextlib
 import importlib
 import inspect
 import json
+import logging
 import os
 import queue
 import signal
@@ -40,6 +41,8 @@ from collections.abc import Callable
 from typing import Any
 
 _PR_SET_PDEATHSIG = 1
+#: As in tracing/logs.py.
+LOG_FORMAT = "%(asctime)s %(levelname)s [run=%(run_id)s trace=%(trace_id)s] %(name)s: %(message)s"
 
 
 class Cancelled(BaseException):
@@ -93,6 +96,32 @@ def describe(error: BaseException, own: str = __file__) -> str:
     return f"{text} ({frames[-1].filename}:{frames[-1].lineno})" if frames else text
 
 
+class RunFilter(logging.Filter):
+    """Sets `run_id` and `trace_id` on each record, `-` between calls; a worker has one call at a time."""
+
+    run_id = trace_id = "-"
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.run_id, record.trace_id = self.run_id, self.trace_id
+        return True
+
+    def set(self, turn: turns.Turn | None) -> None:
+        """From now on it is this call's."""
+        self.run_id = turn.run_id if turn else "-"
+        self.trace_id = turn.traceparent[3:35] or "-" if turn else "-"
+
+
+def log_runs() -> RunFilter:
+    """Let the root logger write to stderr, which is the agent's log, as the agent's own does."""
+    runs, handler = RunFilter(), logging.StreamHandler()
+    handler.addFilter(runs)
+    handler.setFormatter(logging.Formatter(LOG_FORMAT))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.INFO)
+    return runs
+
+
 class Line:
     """The connection to the agent."""
 
@@ -129,8 +158,9 @@ class Line:
 class Worker:
     """Carries out calls, one after the other, in the main thread; a second thread listens."""
 
-    def __init__(self, line: Line, function: Callable[..., Any]) -> None:
+    def __init__(self, line: Line, function: Callable[..., Any], runs: RunFilter) -> None:
         self._line = line
+        self._runs = runs
         self._function = function
         self._with_turn = wants_turn(function)
         self._async = is_async(function)
@@ -152,6 +182,7 @@ class Worker:
             try:
                 self._running = True
                 turn = turns.Turn(call)
+                self._runs.set(turn)
                 result = self._run(turn)
                 self._running = False
                 self._line.send({"done": {**plain(result), "files": [file.packed() for file in turn.attached]}})
@@ -165,6 +196,7 @@ class Worker:
                 self._line.send({"failed": describe(error), "type": type(error).__name__})
             finally:
                 self._running = False
+                self._runs.set(None)
 
     def _run(self, turn: turns.Turn) -> Any:
         if not self._async:
@@ -301,13 +333,14 @@ def main(arguments: list[str]) -> int:
             sys.path.remove(folder)
         sys.path.insert(0, folder)
     sys.argv[:] = [order["run"]]
+    runs = log_runs()
     try:
         function = load(order["run"])
     except LookupError as error:
         line.send({"unusable": error.args[0]})
         return 2
     line.send({"ready": {"python": "{}.{}.{}".format(*sys.version_info[:3])}})
-    Worker(line, function).serve()
+    Worker(line, function, runs).serve()
     return 0
 
 

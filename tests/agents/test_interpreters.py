@@ -16,6 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from teamwright.agents import worker
+from teamwright.tracing import logs
+
 if TYPE_CHECKING:
     from .conftest import Team
 
@@ -23,9 +26,10 @@ if TYPE_CHECKING:
 OTHERS = sorted(Path.home().glob(".pyenv/versions/3.8*/bin/python3")) or [Path(sys.executable)]
 
 CODE = """
-    import asyncio, json, os, subprocess, sys, threading, time
+    import asyncio, json, logging, os, subprocess, sys, threading, time
 
     print("imported by", sys.version_info[:2])
+    logging.warning("while importing")
     here = sys.version_info[:2]
 
     def answer(text, turn):
@@ -38,6 +42,12 @@ CODE = """
                 return "no teamwright in %d.%d" % here
         if word == "turn":
             return json.dumps([turn.text, turn.session, turn.user, turn.traceparent, turn.run_id])
+        if word == "log":
+            logging.getLogger("some.library").info("looked at %s", rest)
+            thread = threading.Thread(target=logging.getLogger("other").warning, args=("from a thread",))
+            thread.start()
+            thread.join()
+            return json.dumps([turn.run_id, turn.traceparent.split("-")[1]])
         if word == "print":
             print("x" * 200000)
             os.write(1, b"raw on one\\n")
@@ -256,6 +266,15 @@ def test_another_interpreter(team: Team) -> None:
 def test_what_it_prints_is_in_the_log_and_nowhere_else(team: Team) -> None:
     assert said(team.ask("bot", "print")) == "printed"
     assert "raw on one" in team.log("bot") and "on stderr" in team.log("bot")
+
+
+def test_log_lines_say_their_run_and_trace(team: Team) -> None:
+    assert worker.LOG_FORMAT == logs.FORMAT
+    run, trace = json.loads(said(team.ask("bot", "log whales")))
+    log = team.log("bot")
+    assert f"INFO [run={run} trace={trace}] some.library: looked at whales" in log
+    assert f"WARNING [run={run} trace={trace}] other: from a thread" in log
+    assert "WARNING [run=- trace=-] root: while importing" in log
 
 
 def test_answers_and_failures(team: Team) -> None:
