@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, Protocol
-from uuid import UUID, uuid4, uuid5
+from uuid import uuid4
 
 import httpx
 
@@ -20,6 +20,7 @@ from teamwright.agents.breaker import Breaker
 from teamwright.agents.budget import Grant, PeerBudget
 from teamwright.agents.channel import Broken, Channels, Reply, TooLong, Unreachable
 from teamwright.agents.foreign import endpoint, fetch_card
+from teamwright.agents.sessions import peer_session
 from teamwright.agents.spec import FOREIGN, AgentSpec, PeerSpec
 from teamwright.agents.wire import HEADERS, read_answer, request_body
 from teamwright.backends.api import File, Peer, PeerAnswer, Usage
@@ -48,7 +49,6 @@ _RETRY_PAUSE = 0.1
 _NAME_LIMIT = 120
 #: Failures of calls that did not get there: they cost nothing.
 _FREE = frozenset(["unreachable", "bad_card", "unauthorized", "forbidden", "busy"])
-_CONVERSATIONS = UUID("6f6a2c4e-3c1b-5d0e-9f57-0c1f6a2d9b11")
 
 
 class Caller(Protocol):
@@ -214,8 +214,8 @@ class Peers:
     def _session(self, run: RunContext, peer: PeerSpec) -> str:
         """The peer's conversation for this one: always the same, so that it survives restarts of both."""
         session = run.session or run.run_id
-        return self._sessions.get((run.user or "", session, peer.id)) or str(
-            uuid5(_CONVERSATIONS, f"{self._spec.id} {peer.job}/{peer.agent} {run.user or ''} {session}")
+        return self._sessions.get((run.user or "", session, peer.id)) or peer_session(
+            self._spec.id, f"{peer.job}/{peer.agent}", run.user or "", session
         )
 
     @staticmethod

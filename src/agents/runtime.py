@@ -20,6 +20,8 @@ from teamwright.agents.builtin import peer_tools
 from teamwright.agents.card import build_card
 from teamwright.agents.code import Code, code_of
 from teamwright.agents.executors import ExecutorCode, HostedExecution
+from teamwright.agents.forgetting import PATH as FORGET
+from teamwright.agents.forgetting import Forgetting
 from teamwright.agents.handler import AgentHandler
 from teamwright.agents.loading import load_class
 from teamwright.agents.peers import Peers
@@ -92,16 +94,23 @@ class Runtime:
         self.registration = Registration(spec, self.card, self.http, self.tokens, self.runner.gate)
         self.epochs = EpochFile(Path(spec.epoch_file))
         verifier = Verifier(spec.public_key, spec.home_id, self.epochs)
+        tasks = MemoryTaskStore()
         self.handler = AgentHandler(
             self.runner,
-            MemoryTaskStore(),
+            tasks,
             self.card,
             Push.of(self.tracer, spec.push_urls, self.runner.span),
             extended_card=build_card(spec, self.agent, self.tools, extended=True),
             on_disconnect=spec.on_disconnect,
             executor=_hosted(self.backend, self.runner),
         )
-        self.app: ASGIApp = build_app(self.handler, self.card, Door(spec, verifier, self.registration.grace))
+        forgetting = Forgetting(self.runner, self.sessions, tasks, self.backend)
+        self.app: ASGIApp = build_app(
+            self.handler,
+            self.card,
+            Door(spec, verifier, self.registration.grace),
+            {FORGET: forgetting.answer},
+        )
         self.exporter = (
             Exporter(
                 self.spool,

@@ -3,12 +3,13 @@
 GET  /livez /readyz     200 while the loop turns; open
 GET  /.well-known/agent-card.json    the card; open
 POST /                  A2A over JSON-RPC, with a bearer token for this agent from somebody on its list of callers
+     /sessions/forget                for the engine alone: conversations are to be forgotten
      /message:send, /tasks …         the same over HTTP+JSON; /v1/… is that of A2A 0.3
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from a2a.auth.user import User
@@ -47,6 +48,9 @@ _METHODS = {
     "/v1/message:send": "message/send",
     "/v1/message:stream": "message/stream",
 }
+
+
+Answering = Callable[[Request], Awaitable[Response]]
 
 
 @dataclass(slots=True)
@@ -157,8 +161,10 @@ class ContextBuilder(ServerCallContextBuilder):
         )
 
 
-def build_app(handler: RequestHandler, card: AgentCard, door: Door) -> ASGIApp:
-    """The whole application of one agent."""
+def build_app(
+    handler: RequestHandler, card: AgentCard, door: Door, for_engine: Mapping[str, Answering] | None = None
+) -> ASGIApp:
+    """The whole application of one agent; `for_engine` answers what only the engine may ask, by path."""
 
     async def well(_: Request) -> Response:
         return PlainTextResponse("ok\n")
@@ -171,9 +177,20 @@ def build_app(handler: RequestHandler, card: AgentCard, door: Door) -> ASGIApp:
         Route("/livez", well),
         # Nothing is served before the backend is open, so whoever gets an answer here may ask.
         Route("/readyz", well),
+        *(Route(path, _of_engine(answering), methods=["POST"]) for path, answering in (for_engine or {}).items()),
         *(route for route in rest if isinstance(route, Route)),  # without those of tenants: we have none
     ]
     return Guarded(Starlette(routes=routes), door)
+
+
+def _of_engine(answering: Answering) -> Answering:
+    async def answer(request: Request) -> Response:
+        admitted: Admitted = request.scope[_SCOPE]
+        if admitted.claims.role != "engine":
+            return PlainTextResponse("only the engine may ask this\n", 403)
+        return await answering(request)
+
+    return answer
 
 
 def _limited(receive: Receive) -> Receive:

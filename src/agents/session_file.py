@@ -113,6 +113,18 @@ class FileSessions:
         finally:
             self._db.execute("commit")
 
+    def erase(self, keys: Sequence[SessionKey]) -> int:
+        """Forget them and overwrite what they were, in the file and in its log."""
+        before = self._db.total_changes
+        self._db.execute("pragma secure_delete=on")
+        try:
+            self.drop(keys)
+        finally:
+            self._db.execute("pragma secure_delete=off")
+        gone = self._db.total_changes - before
+        self._db.execute("pragma wal_checkpoint(truncate)").close()
+        return gone + self._unwritten.erase(keys)
+
     def close(self) -> None:
         with suppress(sqlite3.Error):
             self._db.close()

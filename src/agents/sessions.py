@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
+from uuid import UUID, uuid5
 
 from teamwright.backends.api import Message
 
 #: The newest words of a session that a turn gets to see, and all that is ever read of it.
 WORDS = 200
+_CONVERSATIONS = UUID("6f6a2c4e-3c1b-5d0e-9f57-0c1f6a2d9b11")
 
 
 class SessionKey(NamedTuple):
@@ -23,6 +25,14 @@ class SessionKey(NamedTuple):
     session: str
 
 
+def peer_session(caller: str, peer: str, user: str, session: str) -> str:
+    """The conversation of `caller` with `peer` (each `job/agent`) that belongs to the person's `session`.
+
+    Always the same, so that it survives restarts of both and is found when it is to be forgotten.
+    """
+    return str(uuid5(_CONVERSATIONS, f"{caller} {peer} {user} {session}"))
+
+
 class Sessions(Protocol):
     """Where an agent keeps what was said."""
 
@@ -31,6 +41,9 @@ class Sessions(Protocol):
 
     def add(self, key: SessionKey, question: str, answer: str) -> None:
         """Keep one exchange. It outlives a kill of the process from here on, where it outlives one at all."""
+
+    def erase(self, keys: Sequence[SessionKey]) -> int:
+        """Forget these conversations for good; how many exchanges that were. Raises sqlite3.Error."""
 
     def close(self) -> None:
         """Let go of files. Safe to call twice."""
@@ -60,6 +73,13 @@ class MemorySessions:
             self._drop(next(iter(self._kept)))
         while self._room < 0 and words:
             self._drop_word(words)
+
+    def erase(self, keys: Sequence[SessionKey]) -> int:
+        gone = sum(len(self._kept.get(key, ())) // 2 for key in keys)
+        for key in keys:
+            if key in self._kept:
+                self._drop(key)
+        return gone
 
     def close(self) -> None:
         """Nothing to let go of."""

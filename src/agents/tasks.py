@@ -10,6 +10,8 @@ from a2a.server.context import ServerCallContext
 from a2a.server.tasks import InMemoryTaskStore, TaskStore
 from a2a.types import ListTasksRequest, ListTasksResponse, Task, TaskState
 
+from teamwright.agents.sessions import SessionKey
+
 FINISHED = frozenset(
     [
         TaskState.TASK_STATE_COMPLETED,
@@ -84,6 +86,13 @@ class MemoryTaskStore(TaskStore):
     async def delete(self, task_id: str, context: ServerCallContext) -> None:
         """Forget the task, if it is this caller's."""
         if task_id in self._tasks and _may_see(context, self._tasks[task_id][0]):
+            self._parked.pop(task_id, None)
+            self._forget(task_id)
+
+    def forget_session(self, key: SessionKey) -> None:
+        """Forget the tasks of a conversation, if they are of its subject."""
+        found = [name for name, (owner, task) in self._tasks.items() if (owner, task.context_id) == key[::2]]
+        for task_id in found:
             self._parked.pop(task_id, None)
             self._forget(task_id)
 

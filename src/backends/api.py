@@ -236,6 +236,14 @@ class Fault:
 
 
 @runtime_checkable
+class Forgets(Protocol):
+    """A backend that keeps conversations of its own, and forgets one when it is told to."""
+
+    async def forget(self, conversation: str) -> None:
+        """Forget what `Turn.conversation` names so, in memory and on disk. Raises BackendError while it is in use."""
+
+
+@runtime_checkable
 class Backend(Protocol):
     """What thinks inside an agent. One instance per agent process; `run` may be called concurrently."""
 

@@ -31,6 +31,7 @@ COMMANDS = (
     "start",
     "ps",
     "query",
+    "sessions",
     "logs",
     "trace",
     "runs",

@@ -251,6 +251,17 @@ class Client:
         call = {"jsonrpc": "2.0", "id": 1, "method": "GetTask", "params": {"id": task_id}}
         return self._json("POST", f"{_door(job, agent)}?A2A-Version=1.0", call)
 
+    def forget_session(self, job: str, session: str, *, subject: str, user: str) -> dict[str, Any]:
+        """Delete a conversation at all agents of the job: `{agents, exchanges}`. Raises EngineError while used."""
+        self._writing()
+        body = {"session": session, "subject": subject, "user": user}
+        return self._json("POST", f"/jobs/{job}/sessions/forget", body)
+
+    def cancel(self, job: str, task_id: str, *, agent: str | None = None) -> dict[str, Any]:
+        """The JSON-RPC reply to CancelTask."""
+        call = {"jsonrpc": "2.0", "id": 1, "method": "CancelTask", "params": {"id": task_id}}
+        return self._json("POST", f"{_door(job, agent)}?A2A-Version=1.0", call)
+
     def agents(self, *, job: str | None = None) -> list[dict[str, Any]]:
         """The registry's entries."""
         query = f"?{httpx.QueryParams({'job': job})}" if job else ""

@@ -26,6 +26,7 @@ from teamwright.engine import (
     job_routes,
     metrics_route,
     recovery,
+    session_routes,
     trace_routes,
 )
 from teamwright.engine.auth import Gate, OwnHostOnly
@@ -334,6 +335,7 @@ class Engine:
                     forward=self.spans.keeper.forward,
                 ),
                 *job_routes.routes(self.jobs, gate, all_stopped=self.idle.leave_when_empty),
+                *session_routes.routes(self.order.home, self.state, self.upstream, gate),
                 *self.spans.routes(gate.writer),
                 *trace_routes.routes(self.order.home, self.spans, self.state, gate),
                 *jaeger_routes.routes(self.order.home, gate),

@@ -50,6 +50,11 @@ class ClaudeBackend:
         if self._folder is not None:
             self._folder.cleanup()
 
+    async def forget(self, conversation: str) -> None:
+        """Forget it, in memory and on disk. Raises BackendError while somebody talks in it."""
+        if self._sessions is not None:
+            await self._sessions.forget(conversation)
+
     async def run(self, turn: Turn) -> Answer:
         """One message. With an output schema, an answer that doesn't fit is sent back once."""
         if self._sessions is None:

@@ -12,6 +12,7 @@ from typing import Any
 from teamwright.backends.api import Tool, Turn
 from teamwright.backends.claude.connection import Connection
 from teamwright.backends.claude.settings import Settings
+from teamwright.errors import BackendError
 from teamwright.tracing import messages as genai
 
 
@@ -73,6 +74,20 @@ class Sessions:
             raise
         else:
             self._done(key, session)
+
+    async def forget(self, conversation: str) -> None:
+        """End its process and remove what that has written. Raises BackendError while somebody talks in it."""
+        session = self._sessions.get(conversation)
+        if session is not None and session.users:
+            raise BackendError("the conversation is in use")
+        if session is not None:
+            del self._sessions[conversation]
+            if session.idle is not None:
+                session.idle.cancel()
+            if session.connection is not None:
+                await session.connection.close()
+        await asyncio.gather(*self._endings, return_exceptions=True)
+        self._settings.forget(self._settings.session_id(conversation))
 
     async def close(self) -> None:
         """End all processes."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import claude_agent_sdk as sdk
 
 from teamwright.backends.api import BackendConfig, Limits
+from teamwright.backends.claude import written
 from teamwright.backends.claude.options import Options, tool_of
 from teamwright.errors import UserError
 
@@ -19,7 +19,6 @@ from teamwright.errors import UserError
 SERVER = "team"
 #: Any of these lets the CLI call the model without a login.
 KEYS = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN")
-_SESSIONS = uuid.UUID("6f1c7c0e-2a55-5d0b-9f4e-0d7c5e1b7a21")
 _SOCKETS = "cc-socks"
 _WEEK_MS = 7 * 24 * 3600 * 1000
 _MESSAGE_LIMIT = 32 * 2**20
@@ -62,7 +61,7 @@ class Settings:
 
     def session_id(self, conversation: str) -> str:
         """The CLI's id of a conversation: the same after every restart."""
-        return str(uuid.uuid5(_SESSIONS, conversation))
+        return written.session_id(conversation)
 
     def sweep(self, pid: int) -> None:
         """Remove the socket that a CLI process which is gone has left: by itself it does so only when it ends well."""
@@ -71,8 +70,15 @@ class Settings:
 
     def known(self, session_id: str) -> bool:
         """Whether the CLI has written that session down."""
-        found = Path(self.environment.get("CLAUDE_CONFIG_DIR") or os.environ.get("CLAUDE_CONFIG_DIR") or _own())
-        return any(found.glob(f"projects/*/{session_id}.jsonl"))
+        return bool(written.transcripts(self._folder, session_id))
+
+    def forget(self, session_id: str) -> None:
+        """Remove what the CLI has written of that session."""
+        written.forget(self._folder, session_id)
+
+    @property
+    def _folder(self) -> Path:
+        return Path(self.environment.get("CLAUDE_CONFIG_DIR") or os.environ.get("CLAUDE_CONFIG_DIR") or _own())
 
     def sdk_options(
         self, tools: Sequence[str], server: Any, limits: Limits, session_id: str, *, resume: bool, **more: Any

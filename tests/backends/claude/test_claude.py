@@ -125,6 +125,25 @@ async def test_processes_end_when_idle_and_come_back(
     assert processes() == []
 
 
+def holding(folder: Path, words: bytes) -> list[Path]:
+    """The files that have these words in them."""
+    return [path for path in folder.rglob("*") if path.is_file() and words in path.read_bytes()]
+
+
+async def test_a_conversation_is_forgotten(api: Messages, opened: Opened, fake_turn: Any, tmp_path: Path) -> None:
+    """Its process goes, and the CLI starts anew; another conversation knows what it knew."""
+    api.always(lambda seen: Reply(f"heard {seen.user}"))
+    async with opened() as backend:
+        for conversation in ("c1", "c2"):
+            await backend.run(fake_turn(f"granite of {conversation}", conversation=conversation))
+        await backend.forget("c1")
+        assert (holding(tmp_path, b"granite of c1"), len(holding(tmp_path, b"granite of c2")) > 0) == ([], True)
+        for number, conversation in ((3, "c1"), (4, "c2")):
+            await backend.run(fake_turn("again", conversation=conversation))
+            assert (f"granite of {conversation}" in api.wait(number).said) == (conversation == "c2")
+    api.say()
+
+
 async def test_so_many_processes_and_no_more(api: Messages, opened: Opened, fake_turn: Any, spans: Any) -> None:
     """One place, three conversations at once: they take turns, and whoever rests makes room."""
     api.always(lambda seen: Reply(f"heard {seen.user}", delay=0.1))
