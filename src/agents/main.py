@@ -30,7 +30,7 @@ MARK = "TEAMWRIGHT_MARK"
 _RUNS_END = 1.0
 _CONNECTIONS_END = 3
 
-_QUIET = ("httpx", "httpcore", "uvicorn", "uvicorn.error", "a2a", "asyncio", "opentelemetry")
+_QUIET = ("httpx", "httpcore", "uvicorn", "uvicorn.error", "a2a", "asyncio", "mcp", "opentelemetry")
 
 
 def serve(spec: AgentSpec, sock: socket.socket) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from teamwright.agents.agent import Agent, answer_of
 from teamwright.agents.gate import Gate, Place, Slot
+from teamwright.agents.mcp_servers import McpServers
 from teamwright.agents.peers import Peers
 from teamwright.agents.sessions import SessionKey, Sessions
 from teamwright.agents.spec import AgentSpec
@@ -37,7 +38,15 @@ class Runner:
     """Handles the messages of one agent."""
 
     def __init__(
-        self, spec: AgentSpec, agent: Agent, tools: Sequence[Tool], *, tracer: Tracer, peers: Peers, sessions: Sessions
+        self,
+        spec: AgentSpec,
+        agent: Agent,
+        tools: Sequence[Tool],
+        *,
+        tracer: Tracer,
+        peers: Peers,
+        sessions: Sessions,
+        mcp: McpServers,
     ) -> None:
         self.gate = Gate(spec.max_concurrent, spec.queue)
         #: Hears of each span of a task.
@@ -48,6 +57,7 @@ class Runner:
         self._tracer = tracer
         self._peers = peers
         self._sessions = sessions
+        self._mcp = mcp
         self._work: dict[str, Work] = {}
 
     async def handle(self, message: Incoming, emit: Emit | None = None) -> Outcome:
@@ -138,7 +148,7 @@ class Runner:
                     history=self._sessions.history(_session_key(work.message, run)),
                     run=run,
                     tracer=self._tracer,
-                    tools=self._tools,
+                    tools=(*self._tools, *await self._mcp.tools()),
                     limits=limits,
                     peers=self._peers,
                     slot=slot,

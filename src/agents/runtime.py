@@ -24,6 +24,7 @@ from teamwright.agents.forgetting import PATH as FORGET
 from teamwright.agents.forgetting import Forgetting
 from teamwright.agents.handler import AgentHandler
 from teamwright.agents.loading import load_class
+from teamwright.agents.mcp_servers import McpServers
 from teamwright.agents.peers import Peers
 from teamwright.agents.pipeline import in_pipeline
 from teamwright.agents.push import Push
@@ -77,6 +78,8 @@ class Runtime:
         )
         self.peers = Peers(spec, self.http, self.tracer, self.tokens)
         self.sessions = open_sessions(spec.sessions_dir, spec.agent)
+        thinks = spec.kind in ("class", "declared")
+        self.mcp = McpServers(spec.mcp_servers if thinks else {}, [tool.name for tool in self.tools])
         self.runner = Runner(
             spec,
             in_pipeline(spec, self.agent),
@@ -84,6 +87,7 @@ class Runtime:
             tracer=self.tracer,
             peers=self.peers,
             sessions=self.sessions,
+            mcp=self.mcp,
         )
         self.retention = (
             SessionRetention(self.sessions, Retention(spec.session_age, spec.session_size), self.runner.sessions_in_use)
@@ -141,10 +145,10 @@ class Runtime:
                 output_schema=runtime.agent.output_schema,
                 state=str(Path(spec.sessions_dir).parent / "backends" / spec.agent) if spec.sessions_dir else "",
                 login=spec.login,
-                mcp_servers=spec.mcp_servers,
             )
         )
         runtime.agent._backend = runtime.backend
+        runtime.mcp.start()
         if runtime.exporter is not None:
             runtime.exporter.start()
         runtime.registration.start()
@@ -157,6 +161,7 @@ class Runtime:
         await _ended("tasks", self.handler.aclose)
         await _ended("registration", self.registration.stop)
         await _ended("backend", self.backend.close)
+        await _ended("MCP servers", self.mcp.close)
         await _ended("peers", self.peers.close)
         if self.exporter is not None:
             exporter = self.exporter

@@ -96,7 +96,7 @@ class AgentSpec:
     prompt: str = ""
     tools: tuple[str, ...] = ()
     skills: tuple[Mapping[str, Any], ...] = ()
-    mcp_servers: Mapping[str, Any] = field(default_factory=dict)
+    mcp_servers: Mapping[str, Any] = field(default_factory=dict, repr=False)
     output_schema: Mapping[str, Any] | None = None
     peers: tuple[PeerSpec, ...] = ()
     callers: tuple[str, ...] = (FRONT_DOOR,)

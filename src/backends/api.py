@@ -198,7 +198,6 @@ class BackendConfig:
     """What a backend is set up with, once per agent. `description` is what the agent's card says of it.
 
     `output_schema`: a JSON Schema that every answer must fit; `structured` checks it and words it for a model.
-    `mcp_servers` are the job file's, by name: a `command` with `args` and `env`, or a `url` with `headers`.
     `state`: a folder of this agent's own that outlives restarts (made when needed); empty = nothing is kept.
     `login`: the account that a person has logged in with is used, not a key.
     """
@@ -211,7 +210,6 @@ class BackendConfig:
     folder: str
     description: str = ""
     output_schema: Mapping[str, Any] | None = None
-    mcp_servers: Mapping[str, Any] = field(default_factory=dict)
     state: str = ""
     login: bool = False
 

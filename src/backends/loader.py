@@ -15,8 +15,6 @@ from teamwright.errors import MissingExtra, UserError
 
 #: The backends that are built in; the module of each has `create()`.
 BUILT_IN = ("offline", "openai", "gemini", "claude", "crewai")
-#: Those that start the MCP servers of the job.
-WITH_MCP = ("claude",)
 #: Those that have options of their own: `options.py` in the package of each has `faults` and `note`.
 _WITH_OPTIONS = ("claude",)
 

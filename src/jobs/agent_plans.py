@@ -13,10 +13,10 @@ from teamwright.agents.spec import FOREIGN, Kind
 from teamwright.backends import structured
 from teamwright.backends.api import Limits
 from teamwright.backends.catalog import CATALOG, BackendInfo
-from teamwright.backends.loader import BUILT_IN, WITH_MCP, option_faults
+from teamwright.backends.loader import BUILT_IN, option_faults
 from teamwright.errors import Problem
 from teamwright.host.api import RestartPolicy
-from teamwright.jobs import own_code
+from teamwright.jobs import mcp_plans, own_code
 from teamwright.jobs.backend_choice import DEFAULT, choose, faults, install_command, installed, unpriced
 from teamwright.jobs.merging import KINDS, environments, kinds_of, merge
 from teamwright.jobs.modules import Fault, check_class, check_function, hosts_executor, inspect_module
@@ -101,6 +101,7 @@ class AgentResolver:
         if thinks:
             self._check_options(entry, backend, path)
         environment, secrets, sources = self._variables(entry, raw, backend, path)
+        servers = self._mcp_servers(entry, thinks, environment, secrets, sources, path)
         plan = AgentPlan(
             id=entry.id,
             kind=kind,
@@ -127,7 +128,7 @@ class AgentResolver:
             tools=tuple(entry.tools),
             skills=tuple(skill.model_dump() for skill in entry.skills),
             output_schema=self._output_schema(entry, path),
-            mcp_servers={name: server.model_dump(exclude_unset=True) for name, server in entry.mcp_servers.items()},
+            mcp_servers=servers,
             port=entry.config.port,
             environment=environment,
             secrets=tuple(sources),
@@ -184,10 +185,6 @@ class AgentResolver:
             if key != "port":
                 message = "goes nowhere: only agents with a class (type, module) take config beside port"
                 self._findings.report((*path, "config", str(key)), message)
-        for name, server in entry.mcp_servers.items():
-            if (server.command is None) == (server.url is None):
-                place = self._origin(path[1], "mcp_servers", name)
-                self._findings.report(place, "an MCP server has either a command or a url")
         return cast(Kind, kinds[0] if kinds else "declared")
 
     def _backend(self, entry: AgentEntry, raw: Mapping[str, Any], path: KeyPath) -> BackendInfo:
@@ -250,11 +247,40 @@ class AgentResolver:
         for fault in given:
             tell = self._findings.warn if fault.warning else self._findings.report
             tell(self._origin(path[1], *fault.path), fault.message, fault.hint)
-        if entry.mcp_servers and backend.name not in WITH_MCP:
-            place = self._origin(path[1], "mcp_servers")
-            self._findings.warn(place, f"MCP servers are not started yet for the backend {backend.name}")
         if isinstance(entry.auth, str) and backend.name != "claude":
             self._findings.warn(self._origin(path[1], "auth"), f"does nothing for the backend {backend.name}")
+
+    def _mcp_servers(
+        self,
+        entry: AgentEntry,
+        thinks: bool,
+        environment: Mapping[str, str],
+        secrets: dict[str, str],
+        sources: list[SecretSource],
+        path: KeyPath,
+    ) -> dict[str, Any]:
+        """The agent's MCP servers, checked; their secrets are put to its others."""
+        if not entry.mcp_servers:
+            return {}
+        found = self._vault.get("PATH")
+        search = environment.get("PATH") or (found[0] if found else None)
+        for keys, fault, hint in mcp_plans.faults(entry.mcp_servers, str(self._folder), search):
+            self._findings.report(self._origin(path[1], *keys), fault, hint)
+        if thinks and not mcp_plans.installed():
+            place = self._origin(path[1], mcp_plans.KEY)
+            missing = self._source.problem(
+                place, "MCP servers need packages that are not installed", install_command(mcp_plans.EXTRA)
+            )
+            self._findings.problems.append(missing)
+            self._findings.missing_extras.append(missing)
+        plain, kept = mcp_plans.apart(
+            entry.mcp_servers,
+            lambda *keys: self._source.variables.get(self._origin(path[1], mcp_plans.KEY, *keys), ()),
+        )
+        for name, (value, used) in kept.items():
+            secrets[name] = value
+            sources.append(SecretSource(name, self._secret_source(used)))
+        return plain
 
     def _prompt(self, entry: AgentEntry, path: KeyPath) -> str:
         if not isinstance(entry.prompt, PromptFile):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from teamwright.agents.spec import FRONT_DOOR, AgentSpec, PeerSpec
 from teamwright.home import Home
 from teamwright.host.api import LaunchOrder, PortRequest
+from teamwright.jobs.mcp_plans import joined
 from teamwright.jobs.own_code import interpreter
 from teamwright.jobs.plan import AgentPlan, Plan
 from teamwright.tracing.retention import Retention
@@ -74,6 +75,7 @@ def _order(
 ) -> LaunchOrder:
     home = site.home
     peers = tuple(_peer(plan, plan.agent(callee), ports, secrets.get(callee, {})) for callee in agent.callees)
+    mcp_servers, own_secrets = joined(agent.mcp_servers, secrets.get(agent.id, {}))
     spec = AgentSpec(
         job=plan.job,
         agent=agent.id,
@@ -112,7 +114,7 @@ def _order(
         prompt=agent.prompt,
         tools=agent.tools,
         skills=agent.skills,
-        mcp_servers=agent.mcp_servers,
+        mcp_servers=mcp_servers,
         output_schema=agent.output_schema,
         peers=peers,
         stages=plan.stages if plan.topology == "pipeline" and agent.id == plan.entry_point else (),
@@ -127,7 +129,7 @@ def _order(
         redact=plan.redact,
         log_level=agent.environment.get("LOG_LEVEL", "info"),
         environment=agent.environment,
-        secrets=secrets.get(agent.id, {}),
+        secrets=own_secrets,
         tokens=tokens,
     )
     return LaunchOrder(

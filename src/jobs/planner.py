@@ -12,6 +12,7 @@ from teamwright.errors import JobFileError, MissingExtra, Problem
 from teamwright.host.api import HealthCheck
 from teamwright.jobs import older, overrides, unbuilt
 from teamwright.jobs.agent_plans import AgentDraft, AgentResolver, Findings
+from teamwright.jobs.mcp_plans import beside_the_plan
 from teamwright.jobs.modules import search_path
 from teamwright.jobs.names import looks_secret, name_fault, normalised
 from teamwright.jobs.plan import AgentPlan, Plan
@@ -137,7 +138,8 @@ def _warn(source: Source, vault: Vault, drafts: Sequence[AgentDraft], wiring: Wi
         where: KeyPath = ("topology",) if source.data.get("topology") else ("agents",)
         findings.warn(where, f"agent {agent!r} is not part of it: no agent may call it")
     for path, names in source.variables.items():
-        if "environment" not in path and (secret := next((name for name in names if looks_secret(name)), None)):
+        kept = "environment" in path or beside_the_plan(path)
+        if not kept and (secret := next((name for name in names if looks_secret(name)), None)):
             findings.warn(
                 path,
                 f"the value of {secret} becomes part of the plan, which is stored and shown",

@@ -117,6 +117,12 @@ class McpServer(Strict):
     env: Environment = Field(default={}, description="Its variables.")
     url: Url | None = Field(default=None, description="Where it is served, in place of `command`.")
     headers: dict[str, str] = Field(default={}, description="HTTP headers for it.")
+    timeout: Annotated[Duration, Field(gt=0)] | None = Field(
+        default=None, description="Seconds that a call of one of its tools may take; 300 where it is not given."
+    )
+    start_timeout: Annotated[Duration, Field(gt=0)] | None = Field(
+        default=None, description="Seconds until it must have said what tools it has; 30 where it is not given."
+    )
 
 
 class LimitKeys(Strict):
@@ -269,7 +275,7 @@ class AgentKeys(Strict):
     skills: list[Skill] = Field(default=[], description="What stands on its card beside its tools.")
     tools: list[Reference] = Field(default=[], description="Functions the model may call: `package.module:function`.")
     mcp_servers: dict[str, McpServer] = Field(
-        default={}, description="MCP servers whose tools the model may call, by name: for the backend claude."
+        default={}, description="MCP servers whose tools the model may call, by name."
     )
     output_schema: dict[str, Any] | None = Field(
         default=None,

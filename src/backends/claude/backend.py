@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,6 @@ from teamwright.backends.claude.content import content_of, shown_of
 from teamwright.backends.claude.exchange import Exchange
 from teamwright.backends.claude.sessions import Sessions
 from teamwright.backends.claude.settings import Settings
-from teamwright.backends.mcp_servers import McpServers
 from teamwright.errors import TeamwrightError
 
 
@@ -29,7 +27,6 @@ class ClaudeBackend:
 
     def __init__(self) -> None:
         self._sessions: Sessions | None = None
-        self._mcp = McpServers({})
         self._config = BackendConfig("", "", None, {}, {}, ".")
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
@@ -41,12 +38,11 @@ class ClaudeBackend:
             config = replace(config, state=self._folder.name)
         self._config = config
         self._sessions = Sessions(Settings.make(config, read, os.environ))
-        self._mcp = McpServers(config.mcp_servers)
 
     async def close(self) -> None:
         """End all CLI processes."""
         if self._sessions is not None:
-            await asyncio.gather(self._sessions.close(), self._mcp.close())
+            await self._sessions.close()
         if self._folder is not None:
             self._folder.cleanup()
 
@@ -59,7 +55,7 @@ class ClaudeBackend:
         """One message. With an output schema, an answer that doesn't fit is sent back once."""
         if self._sessions is None:
             raise TeamwrightError("the backend claude is not open")
-        tools = [*turn.tools, *await self._mcp.tools([tool.name for tool in turn.tools])]
+        tools = list(turn.tools)
         if not any(tool.name == ASK_USER for tool in tools):
             tools.append(ask_user_tool())
         schema = self._config.output_schema

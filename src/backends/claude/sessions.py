@@ -23,6 +23,8 @@ class _Session:
         self.lock = asyncio.Lock()
         self.connection: Connection | None = None
         self.starting = False
+        #: The names of the tools that the connection was opened with.
+        self.offered: tuple[str, ...] = ()
         self.users = 0
         self.since = 0.0
         self.idle: asyncio.TimerHandle | None = None
@@ -64,6 +66,10 @@ class Sessions:
         if session.idle is not None:
             session.idle.cancel()
         try:
+            offered = tuple(tool.name for tool in tools)
+            if session.alive and session.offered != offered and session.connection is not None:
+                await session.connection.close()  # the CLI hears of tools when it starts, and MCP servers change theirs
+            session.offered = offered
             knows = session.alive
             if not knows:
                 knows = await self._open(session, turn, tools)

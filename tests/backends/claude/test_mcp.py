@@ -1,23 +1,37 @@
-"""MCP servers of the job: their tools beside the agent's own, spans and trace context, death and return."""
+"""Tools of MCP servers, called by Claude: beside the agent's own, spans and trace context, and lists that change."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from teamwright.agents.mcp_servers import McpServers
+from teamwright.backends.api import Tool
 from tests.backends.claude.conftest import Opened, add, by_name
+from tests.standins import mcp_server
 from tests.standins.messages import Messages
 from tests.standins.script import Call, Reply
 
 pytest.importorskip("claude_agent_sdk")
 
-SERVER = str(Path(__file__).with_name("mcp_server.py"))
+SERVER = str(Path(mcp_server.__file__))
 STDIO = {"words": {"command": sys.executable, "args": [SERVER], "env": {"PYTHONDONTWRITEBYTECODE": "1"}}}
+
+
+@asynccontextmanager
+async def tools_of(servers: dict[str, Any], *taken: str) -> AsyncIterator[list[Tool]]:
+    running = McpServers(servers, taken)
+    running.start()
+    try:
+        yield await running.tools()
+    finally:
+        await running.close()
 
 
 @pytest.fixture(params=["stdio", "http"])
@@ -36,8 +50,8 @@ async def test_calls_are_spans_whose_trace_goes_along(
 ) -> None:
     calls = [Call("shout", {"text": "hi"}), Call("words_add", {"a": 1, "b": 2}), Call("add", {"a": 1, "b": 2})]
     api.say(Reply(calls=[*calls, Call("fail")]), Reply("done"))
-    turn = fake_turn("go", tools=[add()])
-    async with opened(mcp_servers=servers) as backend:
+    async with opened() as backend, tools_of(servers, "add") as tools:
+        turn = fake_turn("go", tools=[add(), *tools])
         assert (await backend.run(turn)).text == "done"
     assert {"shout", "fail", "die", "add", "words_add"} <= set(api.wait().tools)
     shouted, strange, own, failed = (api.wait(2).results[f"toolu_1_{number}"] for number in range(1, 5))
@@ -51,20 +65,12 @@ async def test_calls_are_spans_whose_trace_goes_along(
     assert found["execute_tool fail"][0][1].status.code == 2
 
 
-async def test_a_server_that_dies_is_started_again(api: Messages, opened: Opened, fake_turn: Any) -> None:
-    api.say(
-        Reply(calls=[Call("die")]), Reply("oh"),
-        Reply(calls=[Call("shout", {"text": "again"})]), lambda seen: Reply(" ".join(seen.results.values())),
-    )  # fmt: skip
-    async with opened(mcp_servers=STDIO) as backend:
-        assert (await backend.run(fake_turn("kill it"))).text == "oh"
-        assert "the MCP server words failed" in api.wait(2).results["toolu_1_1"]
-        assert (await backend.run(fake_turn("and now"))).text.startswith("AGAIN!")
-
-
-async def test_one_that_is_not_there_takes_nothing_else_down(api: Messages, opened: Opened, fake_turn: Any) -> None:
-    api.say(Reply("alone"))
-    gone = {"gone": {"command": "/no/such/program"}, "away": {"url": "http://127.0.0.1:9/mcp"}}
-    async with opened(mcp_servers=gone) as backend:
-        assert (await backend.run(fake_turn("hi"))).text == "alone"
-    assert api.wait().tools == ["ask_user"]
+async def test_the_conversation_goes_on_with_other_tools(api: Messages, opened: Opened, fake_turn: Any) -> None:
+    api.say(Reply("one"), Reply("two"), Reply("three"))
+    async with opened() as backend, tools_of(STDIO) as tools:
+        for found in (tools, tools, tools[:1]):
+            await backend.run(fake_turn("hi", tools=found))
+    asked = [api.wait(number).tools for number in (1, 2, 3)]
+    assert asked[0] == asked[1]
+    assert sorted(asked[2]) == ["ask_user", "shout"]
+    assert "two" in str(api.wait(3).said)
