@@ -56,9 +56,10 @@ class Team:
         return bearer(token)
 
     def stored(self) -> int:
-        """How many ended spans of the job are in the store."""
+        """How many ended spans of the job's queries are in the store; those of its start may still be on their way."""
         with closing(sqlite3.connect(f"file:{self.home.state.spans_db}?mode=ro", uri=True)) as db:
-            (count,) = db.execute("select count(*) from span where state > 0 and job = ?", (self.name,)).fetchone()
+            ended = "select count(*) from span where state > 0 and job = ? and run <> ''"
+            (count,) = db.execute(ended, (self.name,)).fetchone()
         return int(count)
 
     def filed(self) -> int:
