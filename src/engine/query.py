@@ -187,7 +187,7 @@ def admit(
         revision=job.plan.revision,
         run=run,
         parent=parent,
-        link=last,
+        links=[last] if last else [],
         start_ns=started,
         attributes={v.AGENT: agent.agent, v.TASK_ID: message.get("taskId")},
     )

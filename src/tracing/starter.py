@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar, Unpack
 
 from opentelemetry import trace as otel
 from opentelemetry.sdk.resources import Resource
@@ -42,6 +42,20 @@ from teamwright.tracing.spool import Sink
 log = logging.getLogger(__name__)
 
 S = TypeVar("S", bound=ActiveSpan)
+
+
+class Given(TypedDict, total=False):
+    """What every kind of span may be begun with.
+
+    `parent`: else the current span. `links`: spans that belong to it in another way. `start_ns`: Unix time in ns, else
+    now. `attributes`: beside those of its kind, and before them.
+    """
+
+    parent: Parent | None
+    links: Sequence[Parent]
+    start_ns: int | None
+    attributes: Mapping[str, Any] | None
+
 
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 _NOT_SAMPLED = TraceFlags(TraceFlags.DEFAULT)
@@ -172,19 +186,19 @@ class Starter:
         made: type[S],
         name: str,
         kind: SpanKind,
-        attributes: Mapping[str, Any],
+        fixed: Mapping[str, Any],
         *,
-        parent: Parent | None = None,
         root: bool = False,
-        links: Sequence[Parent] = (),
-        start_ns: int | None = None,
         run: RunContext | None = None,
+        **given: Unpack[Given],
     ) -> S:
         began = time.perf_counter_ns()
-        start = start_ns or self.now()
+        start = given.get("start_ns") or self.now()
         span: otel.Span = otel.INVALID_SPAN
         try:
-            span = self._span(name, kind, attributes, self._above(parent, root), links, start, run)
+            above = self._above(given.get("parent"), root)
+            attributes = {**fixed, **(given.get("attributes") or {})}
+            span = self._span(name, kind, attributes, above, given.get("links", ()), start, run)
         except Exception as error:
             self.failed("start", error)
         active = made(span, self, start_ns=start)

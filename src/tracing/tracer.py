@@ -13,7 +13,7 @@ unless it was built with `strict`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 from opentelemetry.trace import SpanKind
 
@@ -24,12 +24,11 @@ from teamwright.tracing.spans import (
     ActiveSpan,
     AgentSpan,
     ModelSpan,
-    Parent,
     PeerSpan,
     QuerySpan,
     ToolSpan,
 )
-from teamwright.tracing.starter import Starter
+from teamwright.tracing.starter import Given, Starter
 
 
 class Tracer(Starter):
@@ -53,10 +52,7 @@ class Tracer(Starter):
         labels: Mapping[str, str] | None = None,
         revision: str | None = None,
         run: RunContext | None = None,
-        parent: Parent | None = None,
-        link: Parent | None = None,
-        start_ns: int | None = None,
-        attributes: Mapping[str, Any] | None = None,
+        **given: Unpack[Given],
     ) -> QuerySpan:
         """The root span of a query to `job`: a new trace, unless a (trusted) `parent` is given."""
         return self._start(
@@ -74,14 +70,11 @@ class Tracer(Starter):
                 v.CONVERSATION: session,
                 v.SESSION_ID: session,
                 v.RUN_ID: run.run_id if run else None,
-                v.ENTRY: True if parent is not None else None,
+                v.ENTRY: given.get("parent") is not None or None,
                 **{v.LABEL_PREFIX + key: value for key, value in (labels or {}).items()},
-                **(attributes or {}),
             },
-            parent=parent,
-            root=parent is None,
-            links=[link] if link else [],
-            start_ns=start_ns,
+            root=given.get("parent") is None,
+            **given,
         )
 
     def agent(
@@ -91,12 +84,9 @@ class Tracer(Starter):
         session: str | None = None,
         run: RunContext | None = None,
         task_id: str | None = None,
-        parent: Parent | None = None,
         root: bool = False,
         entry: bool = False,
-        links: Sequence[Parent] = (),
-        start_ns: int | None = None,
-        attributes: Mapping[str, Any] | None = None,
+        **given: Unpack[Given],
     ) -> AgentSpan:
         """SERVER `invoke_agent`: this agent handles a message. Inside `with`, `run` is the current run.
 
@@ -120,13 +110,10 @@ class Tracer(Starter):
                 v.TASK_ID: task_id,
                 v.ENTRY: entry or None,
                 **_run_attributes(run),
-                **(attributes or {}),
             },
-            parent=parent,
             root=root,
-            links=links,
-            start_ns=start_ns,
             run=run,
+            **given,
         )
         return span
 
@@ -139,10 +126,7 @@ class Tracer(Starter):
         session: str | None = None,
         method: str | None = None,
         history_length: int | None = None,
-        parent: Parent | None = None,
-        links: Sequence[Parent] = (),
-        start_ns: int | None = None,
-        attributes: Mapping[str, Any] | None = None,
+        **given: Unpack[Given],
     ) -> PeerSpan:
         """CLIENT `invoke_agent`: this agent calls another. `target` is its name, `target_id` its id."""
         return self._start(
@@ -161,11 +145,8 @@ class Tracer(Starter):
                 v.CONTEXT_ID: session,
                 v.A2A_METHOD: method,
                 v.HISTORY_LENGTH: history_length,
-                **(attributes or {}),
             },
-            parent=parent,
-            links=links,
-            start_ns=start_ns,
+            **given,
         )
 
     # --- models and tools ---------------------------------------------------------------------------
@@ -178,10 +159,7 @@ class Tracer(Starter):
         messages: Messages | None = None,
         system: str | None = None,
         attempt: int | None = None,
-        parent: Parent | None = None,
-        links: Sequence[Parent] = (),
-        start_ns: int | None = None,
-        attributes: Mapping[str, Any] | None = None,
+        **given: Unpack[Given],
     ) -> ModelSpan:
         """CLIENT `chat`: one call of a model; a retry is a call of its own, with its `attempt` from 1."""
         call = self._start(
@@ -196,11 +174,8 @@ class Tracer(Starter):
                 v.INPUT_MESSAGES: encode(messages) if messages else None,
                 v.SYSTEM_INSTRUCTIONS: to_json([{"type": "text", "content": system}]) if system else None,
                 v.ATTEMPT: attempt,
-                **(attributes or {}),
             },
-            parent=parent,
-            links=links,
-            start_ns=start_ns,
+            **given,
         )
         call.model, call.provider = model, provider
         return call
@@ -213,10 +188,7 @@ class Tracer(Starter):
         arguments: Any = None,
         source: str | None = None,
         server: str | None = None,
-        parent: Parent | None = None,
-        links: Sequence[Parent] = (),
-        start_ns: int | None = None,
-        attributes: Mapping[str, Any] | None = None,
+        **given: Unpack[Given],
     ) -> ToolSpan:
         """INTERNAL `execute_tool`. `source` is local, peer, mcp or builtin; `server` the MCP server's name."""
         return self._start(
@@ -232,27 +204,19 @@ class Tracer(Starter):
                 v.TOOL_ARGUMENTS: None if arguments is None else to_json(arguments),
                 v.TOOL_SOURCE: source,
                 v.MCP_SERVER: server,
-                **(attributes or {}),
             },
-            parent=parent,
-            links=links,
-            start_ns=start_ns,
+            **given,
         )
 
     def queued(
         self,
         *,
         waiting: int | None = None,
-        parent: Parent | None = None,
-        links: Sequence[Parent] = (),
-        start_ns: int | None = None,
-        attributes: Mapping[str, Any] | None = None,
+        **given: Unpack[Given],
     ) -> ActiveSpan:
         """INTERNAL `queued`: a message waits for its turn; `waiting` is how many wait before it."""
-        given = {v.OPERATION: v.OP_QUEUED, v.OPENINFERENCE_KIND: "CHAIN", v.QUEUE_LENGTH: waiting, **(attributes or {})}
-        return self._start(
-            ActiveSpan, v.OP_QUEUED, SpanKind.INTERNAL, given, parent=parent, links=links, start_ns=start_ns
-        )
+        fixed = {v.OPERATION: v.OP_QUEUED, v.OPENINFERENCE_KIND: "CHAIN", v.QUEUE_LENGTH: waiting}
+        return self._start(ActiveSpan, v.OP_QUEUED, SpanKind.INTERNAL, fixed, **given)
 
     # --- deployments --------------------------------------------------------------------------------
 
@@ -264,13 +228,10 @@ class Tracer(Starter):
         levels: Sequence[Sequence[str]] = (),
         strategy: str | None = None,
         revision: str | None = None,
-        parent: Parent | None = None,
-        links: Sequence[Parent] = (),
-        start_ns: int | None = None,
-        attributes: Mapping[str, Any] | None = None,
+        **given: Unpack[Given],
     ) -> ActiveSpan:
         """The root span of a deployment: a new trace, unless a `parent` is given."""
-        given = {
+        fixed = {
             v.OPERATION: v.OP_DEPLOY,
             v.OPENINFERENCE_KIND: "CHAIN",
             v.JOB: job,
@@ -278,18 +239,9 @@ class Tracer(Starter):
             v.LEVELS: [list(level) for level in levels] or None,
             v.STRATEGY: strategy,
             v.REVISION: revision,
-            **(attributes or {}),
         }
-        return self._start(
-            ActiveSpan,
-            v.span_name(v.OP_DEPLOY, job),
-            SpanKind.INTERNAL,
-            given,
-            parent=parent,
-            root=parent is None,
-            links=links,
-            start_ns=start_ns,
-        )
+        name = v.span_name(v.OP_DEPLOY, job)
+        return self._start(ActiveSpan, name, SpanKind.INTERNAL, fixed, root=given.get("parent") is None, **given)
 
     def start_agent(self, id: str, **options: Any) -> ActiveSpan:
         """INTERNAL `start_agent`: from launch to ready. Options: job, level, parent, links, start_ns, attributes."""
@@ -306,21 +258,16 @@ class Tracer(Starter):
         *,
         job: str | None = None,
         level: int | None = None,
-        parent: Parent | None = None,
-        links: Sequence[Parent] = (),
-        start_ns: int | None = None,
-        attributes: Mapping[str, Any] | None = None,
+        **given: Unpack[Given],
     ) -> ActiveSpan:
-        given = {
+        fixed = {
             v.OPERATION: operation,
             v.OPENINFERENCE_KIND: "CHAIN",
             v.AGENT: agent,
             v.JOB: job,
             v.LEVEL: level,
-            **(attributes or {}),
         }
-        name = v.span_name(operation, agent)
-        return self._start(ActiveSpan, name, SpanKind.INTERNAL, given, parent=parent, links=links, start_ns=start_ns)
+        return self._start(ActiveSpan, v.span_name(operation, agent), SpanKind.INTERNAL, fixed, **given)
 
 
 def _run_attributes(run: RunContext | None) -> dict[str, Any]:

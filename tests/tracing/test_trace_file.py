@@ -111,7 +111,7 @@ async def test_traces_with_open_spans_wait(tracer: Tracer, spans: Spans, store: 
 
 
 def test_the_file_is_otlp_json_as_protobuf_reads_it(tracer: Tracer, spans: Spans, store: SpanStore) -> None:
-    with tracer.query("team", text="x", link=ParentContext("a" * 32, "b" * 16)) as root:
+    with tracer.query("team", text="x", links=[ParentContext("a" * 32, "b" * 16)]) as root:
         root.set({"inf": float("inf"), "nan": float("nan"), "l": ["x"]}).event("e").fail("bad")
     store.ingest(spans.body).result()
     with SpanReader(store.path) as reader:

@@ -142,7 +142,7 @@ def test_a_parent_elsewhere_and_links(tracer: Tracer, spans: Spans) -> None:
     span = spans.named("invoke_agent lead")
     assert span.trace_id.hex() == "a" * 32 and span.parent_span_id.hex() == "b" * 16
     assert span.links[0].trace_id.hex() == "c" * 32 and span.flags & 0x200
-    with tracer.query("team", text="x", link=there) as root:
+    with tracer.query("team", text="x", links=[there]) as root:
         pass
     assert root.trace_id != there.trace_id
 
