@@ -26,6 +26,7 @@ from teamwright.settings import HOME, PORT
 
 #: In the order of `deploy --help`. A new command is one word here and one file of that name.
 COMMANDS = (
+    "doctor",
     "validate",
     "plan",
     "start",
