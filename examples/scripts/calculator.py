@@ -38,8 +38,9 @@ def find(text: str) -> str:
     """The longest piece of the text that looks like a calculation."""
     text = text.replace("^", "**").replace("\N{MULTIPLICATION SIGN}", "*").replace("\N{MINUS SIGN}", "-")
     text = re.sub(r"(?<=\d),(?=\d{3}\b)", "", text.replace("\N{DIVISION SIGN}", "/"))
+    text = re.sub(r"\.(?!\d)", " ; ", text)  # the end of a sentence
     found: list[str] = re.findall(r"[-+*/%().\d\s]+", text)
-    pieces = [piece.strip().rstrip(".") for piece in found]
+    pieces = [piece.strip() for piece in found]
     pieces = [piece for piece in pieces if re.search(r"\d\s*[-+*/%]+\s*[-(\d.]", piece)]
     if not pieces:
         raise ValueError("there is no calculation in the text")

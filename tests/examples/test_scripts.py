@@ -29,6 +29,8 @@ def run(root: Path, script: str, *arguments: str, text: str = "") -> subprocess.
         ("How much is 1,200 / 7?", "1200 / 7 = 171.428571429"),
         ("2^10 - 24", "2**10 - 24 = 1000"),
         ("In 2024 I had 3 cats; -7 // 2?", "-7 // 2 = -4"),
+        ("Bridges need care. 12 * (3 + 4)", "12 * (3 + 4) = 84"),
+        ("He was born in 1990. 2 + .5. That is all", "2 + .5 = 2.5"),
     ],
 )
 def test_the_calculator(root: Path, question: str, answer: str) -> None:
