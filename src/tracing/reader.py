@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -128,10 +128,11 @@ class SpanReader:
         """
         trace = self.resolve(trace_id, job=job)
         db = self._memory if trace in self._overlaid or self._disk is None else self._disk
-        summary = db.execute("select * from trace where trace = ?", (trace,)).fetchone()
         columns = ",".join(f"s.{name}" for name in SPAN_COLUMNS)
         query = f"select {columns}, o.data as whence from span s join origin o on o.id = s.origin where s.trace = ?"
-        spans = [(row, row["whence"]) for row in db.execute(query + " order by s.start, s.id", (trace,))]
+        with self._as_it_is():
+            summary = db.execute("select * from trace where trace = ?", (trace,)).fetchone()
+            spans = [(row, row["whence"]) for row in db.execute(query + " order by s.start, s.id", (trace,))]
         return Trace(dict(summary), spans)
 
     def resolve(self, trace_id: str | None, *, job: str | None = None) -> bytes:
@@ -233,8 +234,20 @@ class SpanReader:
                 found = decode(b"".join(payloads), started=first)
             except BadSpans:
                 continue
-            self._copy({row.trace for row in found.rows} | {note[0] for note in found.notes})
+            with self._as_it_is():
+                self._copy({row.trace for row in found.rows} | {note[0] for note in found.notes})
             self._put(found, origins)
+
+    @contextmanager
+    def _as_it_is(self) -> Iterator[None]:
+        """A summary and its spans are of one moment, whatever the store takes in meanwhile."""
+        if self._disk is not None:
+            self._disk.execute("begin")
+        try:
+            yield
+        finally:
+            if self._disk is not None:
+                self._disk.rollback()
 
     def _put(self, found: Decoded, origins: Origins) -> None:
         self._memory.execute("begin")

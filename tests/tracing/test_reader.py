@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from teamwright.database import migrate
+from teamwright.database import connect, migrate
 from teamwright.errors import UnknownJob
 from teamwright.tracing.filters import Filter
 from teamwright.tracing.reader import SpanReader
@@ -76,6 +76,49 @@ def test_store_and_spools_are_seen_as_one(make_tracer: Make, store: SpanStore, s
         assert trace_show(reader.show(root.trace_id))["status"] == "running"
     spool.ack(spool.size)
     store.drain(spool_dir)
+
+
+@pytest.mark.parametrize("where", ["copied", "shown"])
+def test_a_summary_and_its_spans_are_of_one_moment(
+    where: str, make_tracer: Make, store: SpanStore, spool_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    door, door_spool = make_tracer("engine", "", "e1")
+    lead, lead_spool = make_tracer("lead", "team", "i1")
+    other, other_spool = make_tracer("other", "team", "i2")
+    with door.query("team", text="x") as root:
+        with lead.agent(message="x", parent=root) as first:
+            pass
+        with other.agent(message="x", parent=first):
+            pass
+    bodies = [b"".join(record.payload for record in spool.read_part(0, 1 << 20) if record.kind == "ended")
+              for spool in (door_spool, lead_spool, other_spool)]  # fmt: skip
+    store.ingest(bodies[0]).result()
+    if where == "shown":
+        store.ingest(bodies[1]).result()
+    arrived: list[str] = []
+
+    def opened(path: Path, **about: bool) -> sqlite3.Connection:
+        def seen(statement: str) -> None:
+            if "from span s" in statement and not arrived:
+                arrived.append(statement)  # the summary has been read, the spans have not
+                store.ingest(bodies[2]).result()
+
+        db = connect(path, **about)  # type: ignore[arg-type]
+        db.set_trace_callback(seen)
+        return db
+
+    monkeypatch.setattr("teamwright.tracing.reader.connect", opened)
+    for spool in (door_spool, *((lead_spool,) if where == "shown" else ())):
+        spool.ack(spool.size)
+    if where == "shown":
+        other_spool.ack(other_spool.size)
+    with SpanReader(store.path, spool_dir) as reader:
+        shown = trace_show(reader.show(root.trace_id))
+    assert arrived
+    assert {span["agent"] for span in shown["spans"]} - {None} == set(shown["summary"]["agents"])
+    assert len(shown["spans"]) == shown["summary"]["spans"]
+    for spool in (lead_spool, other_spool):
+        spool.ack(spool.size)
 
 
 def test_orphans_are_not_complete(make_tracer: Make, tmp_path: Path, spool_dir: Path) -> None:
