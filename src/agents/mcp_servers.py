@@ -165,10 +165,10 @@ class _Server:
         """End the connection, and the process where there is one."""
         if self._task is None:
             return
-        self._news.put_nowait("stop")
-        _, pending = await asyncio.wait([self._task], timeout=_GONE)
-        for task in pending:
-            task.cancel()
+        if self._session is not None:
+            self._news.put_nowait("stop")
+            await asyncio.wait([self._task], timeout=_GONE)
+        self._task.cancel()  # it does not hear, or is not connected: what it has begun ends all the same
         await asyncio.wait([self._task], timeout=_GONE)
 
     async def _keep(self) -> None:

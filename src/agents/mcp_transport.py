@@ -18,6 +18,7 @@ import httpx
 
 from teamwright.agents.children import Child
 from teamwright.agents.programs import find_program
+from teamwright.backends.calls import is_local
 from teamwright.errors import UserError
 from teamwright.tracing.outgoing import stamp_mcp
 
@@ -89,6 +90,7 @@ async def http(given: Mapping[str, Any]) -> AsyncIterator[Streams]:
         httpx.AsyncClient(
             headers=dict(given.get("headers") or {}),
             timeout=httpx.Timeout(_CONNECT, read=None),
+            trust_env=not is_local(httpx.URL(given["url"]).host),
             event_hooks={"request": [stamp_mcp]},
         ) as client,
         streamable_http_client(given["url"], http_client=client) as (read, write, session_id),
