@@ -49,6 +49,8 @@ _RETRY_PAUSE = 0.1
 _NAME_LIMIT = 120
 #: Failures of calls that did not get there: they cost nothing.
 _FREE = frozenset(["unreachable", "bad_card", "unauthorized", "forbidden", "busy"])
+#: What agents of ours, too, leave without a word about it.
+_CUT_OFF = frozenset(["broken_connection", "timeout", "bad_answer"])
 
 
 class Caller(Protocol):
@@ -144,7 +146,7 @@ class Peers:
                     content = await self._post(peer, headers, body, deadline, name)
                 answer, error = read_answer(peer.id, content)
             except PeerError as failed:
-                if peer.kind in FOREIGN and failed.reason not in _FREE:
+                if failed.reason in _CUT_OFF or (peer.kind in FOREIGN and failed.reason not in _FREE):
                     span.answer(None, usage=Usage.unknown())
                     caller.count(Usage.unknown())
                 raise

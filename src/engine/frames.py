@@ -121,8 +121,8 @@ class Reading:
     def usage(self) -> Usage:
         """What the whole tree used, as the agent told it."""
         found = self._usage or {}
-        if self.foreign and not found:
-            return Usage.unknown()
+        if not found and (self.foreign or (self.state is not None and self.state not in _RESTING)):
+            return Usage.unknown()  # one of ours that was cut off in its work had no time to tell
         counts = {
             key: int(found[key])
             for key in ("input_tokens", "output_tokens", "model_calls", "tool_calls", "peer_calls")

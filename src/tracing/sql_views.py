@@ -62,7 +62,8 @@ QUERIES = """
              when root_state is null or root_state = 0 then 'running'
              when root_status = 2 then 'error' else 'ok' end as status,
         spans, errors, agents, input_tokens, output_tokens,
-        case when root_cost is not null then root_cost when unpriced > 0 then null else cost end as cost_usd,
+        case when dropped > 0 or synthetic > (root_state is 1) then null when root_cost is not null then root_cost
+             when unpriced > 0 then null else cost end as cost_usd,
         estimated
         from trace where kind = 'query';
 """

@@ -88,7 +88,9 @@ def _summary(summary: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def cost(summary: Mapping[str, Any]) -> float | None:
-    """The root's figure; else the sum of the model calls'; None when a price is unknown."""
+    """The root's figure; else the sum of the model calls'; None when a price is unknown, or spans are lost."""
+    if summary["dropped"] or summary["synthetic"] > (summary["root_state"] == SYNTHETIC):
+        return None  # what those used, nobody knows
     if summary["root_cost"] is not None:
         return float(summary["root_cost"])
     return None if summary["unpriced"] else round(summary["cost"], 9)

@@ -208,6 +208,10 @@ def test_a_killed_agent_leaves_no_open_span(enduring: Client, home: Home) -> Non
     assert lost["agent"] == "helper" and lost["attributes"]["error.type"] == "process_lost"
     assert lost["message"].startswith("process_lost") and lost["events"][-1]["name"] == "agent lost"
     assert not trace["complete"] and trace["missing"]["lost"] == 1
+    # What it had used nobody knows: not nothing, neither for who asked nor for the whole.
+    assert trace["summary"]["cost_usd"] is None
+    (lead,) = [span for span in trace["spans"] if span["name"] == "invoke_agent lead"]
+    assert lead["attributes"]["teamwright.usage.partial"] and "teamwright.cost_usd" not in lead["attributes"]
 
 
 def _replaced(client: Client, name: str, pid: int) -> bool:

@@ -96,6 +96,15 @@ def test_unknown_cost_stays_unknown() -> None:
     assert reading.usage.cost_usd is None
 
 
+def test_who_was_cut_off_in_its_work_had_no_time_to_tell() -> None:
+    reading = Reading()
+    told = [reading.usage]  # never let in
+    for state in ("WORKING", "COMPLETED"):
+        reading.take(status(state))
+        told.append(reading.usage)
+    assert [(usage.cost_usd, usage.partial) for usage in told] == [(0.0, False), (None, True), (0.0, False)]
+
+
 def test_seal_adds_to_what_the_agent_told() -> None:
     reply = status("COMPLETED", metadata={USAGE_EXT: {"input_tokens": 3}, "x": 1})
     seal(reply, {"run_id": "r"})

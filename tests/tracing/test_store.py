@@ -22,7 +22,7 @@ from teamwright.tracing.spool import Spool, SpoolName
 from teamwright.tracing.store import SpanStore, StoreBusy
 from teamwright.tracing.testing import Spans
 from teamwright.tracing.tracer import Tracer
-from teamwright.tracing.view import trace_show
+from teamwright.tracing.view import cost, trace_show
 
 Make = Callable[..., tuple[Tracer, Spool]]
 
@@ -248,6 +248,25 @@ def test_an_entry_from_outside_is_the_top(tracer: Tracer, spans: Spans, store: S
     with SpanReader(store.path) as reader:
         shown = trace_show(reader.show("aaaa"))
     assert shown["status"] == "ok" and shown["complete"] and shown["summary"]["query"] == "hello"
+
+
+def test_what_a_lost_process_used_is_unknown(store: SpanStore, tracer: Tracer, spans: Spans) -> None:
+    with tracer.query("team", text="x") as root:
+        with tracer.agent(message="x"), tracer.model_call(model="gpt-4o", provider="openai") as call:
+            call.usage(input_tokens=1000, output_tokens=100)
+        root.answer("y").set({v.COST_USD: 0.0035})
+    store.ingest(spans.body).result()
+    with SpanReader(store.path) as reader:
+        (summary,) = reader.list_traces()
+    assert cost(summary) == 0.0035
+    for lost, known in (({"synthetic": 1}, None), ({"dropped": 1}, None), ({"synthetic": 1, "root_state": 1}, 0.0035)):
+        assert cost({**summary, **lost}) == known
+        db = sqlite3.connect(store.path)
+        for name, value in {"synthetic": 0, "dropped": 0, "root_state": 2, **lost}.items():
+            db.execute(f"update trace set {name} = ?", (value,))
+        assert db.execute("select cost_usd from queries").fetchone() == (known,)
+        db.rollback()
+        db.close()
 
 
 def test_sql_views(tracer: Tracer, spans: Spans, store: SpanStore) -> None:
