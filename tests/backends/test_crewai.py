@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -16,6 +15,7 @@ from teamwright.backends.api import Limits
 from tests.agents.conftest import JOB, Team
 from tests.backends.contract.adapters import ADAPTERS
 from tests.backends.contract.conftest import Said, World, echo
+from tests.backends.contract.test_failures import cancelled
 from tests.standins.chat_completions import ChatCompletions
 from tests.standins.script import Call, Reply, Seen, Tokens
 
@@ -56,6 +56,8 @@ CREWS = '''
         llm.stream = True
         return two(llm, [look_up])
 '''
+AGENTS = ("given", "own", "shaped")
+SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
 TOOLS = '''
     def shout(word: str) -> str:
         """Says it loud."""
@@ -83,13 +85,13 @@ def crews(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         rules = {"crew": "crews:given", "deny": ["delete_*"], **options}
         team.launch("given", model="gpt-4o", backend_options=rules, **common)
         team.launch("own", backend_options={"crew": "crews:own"}, limits=Limits(turns=3, tool_calls=2), **common)
-        for agent in ("given", "own"):
+        team.launch("shaped", model="gpt-4o", backend_options=options, output_schema=SCHEMA, **common)
+        for agent in AGENTS:
             ready = httpx.get(f"{team.url(agent)}/readyz", timeout=60)
             assert ready.status_code == 200, team.log(agent)
         yield World(next(one for one in ADAPTERS if one.name == "crewai"), team, model)
-        began = time.monotonic()
-        assert [team.stop(agent) for agent in ("given", "own")] == [0, 0]
-        assert time.monotonic() - began < 8, "something of CrewAI waits at its end"
+        # each within 10 s: nothing of CrewAI waits or asks at its end
+        assert [team.stop(agent) for agent in AGENTS] == [0, 0, 0]
         door.setblocking(False)
         with pytest.raises(BlockingIOError):  # nothing has gone, or tried to go, outside
             door.accept()
@@ -220,3 +222,29 @@ async def test_options_that_are_wrong(options: dict[str, Any], words: str, tmp_p
     with pytest.raises(UserError) as caught:
         await made.open(BackendConfig(JOB, "", None, {}, options, ".", state=str(tmp_path)))
     assert words in f"{caught.value.message} {caught.value.hint}"
+
+
+def test_a_crew_that_is_cancelled_stops(world: World) -> None:
+    """The agent's own model: the call ends at once, and nothing more is asked for that message."""
+    world.script(Reply("one two three", end="hang", after=2))
+    trace = cancelled(world, world.model.wait, "given")
+    assert world.model.wait().gone.wait(5)
+    assert world.tree(trace) == ["invoke_agent given", ["invoke_agent Reader", "chat"]]
+    inner = [span for span in world.spans(trace) if span["name"] != "invoke_agent given"]
+    assert {span.attributes["error.type"] for span in inner} == {"cancelled"}
+    assert ask(world, "given", Reply("read"), Reply("still there")).text == "still there"
+
+
+def test_a_crew_that_fails_by_itself_does_so_with_a_reason(world: World) -> None:
+    """A model of the crew's own says nothing: CrewAI asks again, then raises; the caller gets an error, no answer."""
+    said = ask(world, "own", Reply(""), Reply(""), Reply(""))
+    assert (said.state, said.reason, said.text) == ("failed", "crew_failed", "")
+    assert len(world.chats(said.trace_id)) == 3
+
+
+def test_an_answer_of_a_fixed_shape_is_sent_back_once(world: World) -> None:
+    seen = ask(world, "shaped", Reply("four"), lambda seen: Reply(f'{{"n": {len(seen.said)}}}'), text="2+2?")
+    assert seen.state == "completed" and seen.text.startswith("{")
+    first, second = world.chats(seen.trace_id)
+    assert "four" in second.attributes["gen_ai.input.messages"]
+    assert "JSON Schema" in first.attributes["gen_ai.system_instructions"]

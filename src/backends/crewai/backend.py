@@ -53,7 +53,7 @@ class CrewAIBackend:
         options = Options(self.name, config.options, CATALOG[self.name].options or ())
         self._config = config
         self._role = options.text("role") or config.agent
-        self._goal = options.text("goal") or config.description or _GOAL
+        self._goal = options.text("goal") or _GOAL
         self._deny = options.words("deny")
         made_by = options.text("crew")
         if config.model or made_by is None:

@@ -147,13 +147,13 @@ def test_cancelled_while_a_tool_works(world: World) -> None:
     assert world.ask("go").text == "21 degrees in Rome"
 
 
-def cancelled(world: World, until: Any) -> str:
+def cancelled(world: World, until: Any, agent: str = "main") -> str:
     """Send a message, wait `until` something, cancel its task; the trace."""
     states: list[str] = []
 
     def listen() -> str:
         task = ""
-        for _, event in world.stream("take long"):
+        for _, event in world.stream("take long", agent):
             if "task" in event:
                 task = event["task"]["id"]
                 ids.append(task)
@@ -166,12 +166,12 @@ def cancelled(world: World, until: Any) -> str:
         listening = pool.submit(listen)
         until()
         wait_for(lambda: ids)
-        world.team.rpc("main", "CancelTask", {"id": ids[0]}).raise_for_status()
+        world.team.rpc(agent, "CancelTask", {"id": ids[0]}).raise_for_status()
         listening.result(20)
     assert states[-1] == "TASK_STATE_CANCELED"
 
     def ended() -> str | None:
-        found = [span for span in world.team.spans("main") if span.attributes.get("teamwright.a2a.task_id") == ids[0]]
+        found = [span for span in world.team.spans(agent) if span.attributes.get("teamwright.a2a.task_id") == ids[0]]
         return str(found[0]["trace_id"]) if found else None
 
     trace: str = wait_for(ended)
