@@ -131,6 +131,20 @@ async def test_every_method(desk: Desk, binding: str) -> None:
         listed = await client.list_tasks(ListTasksRequest(context_id=task.context_id, include_artifacts=True))
         assert [artifact(found) for found in listed.tasks] == ["echo hello"]
 
+        more = [(await send(client, "more", context_id=task.context_id)).id for _ in range(4)]
+        token = ""
+        paged: list[list[str]] = []
+        while not paged or token:
+            page = await client.list_tasks(ListTasksRequest(context_id=task.context_id, page_size=2, page_token=token))
+            paged.append([found.id for found in page.tasks])
+            token = page.next_page_token
+        assert [len(ids) for ids in paged] == [2, 2, 1] and page.total_size == 5
+        assert {found for ids in paged for found in ids} == {task.id, *more}
+        for wrong in ({"page_size": 0}, {"page_size": 1000}, {"page_token": "zzz"}, {"history_length": -1}):
+            with pytest.raises(InvalidParamsError):
+                await client.list_tasks(ListTasksRequest(**wrong))
+        assert not (await client.get_task(GetTaskRequest(id=task.id, history_length=0))).history
+
         asked = await send(client, "ask")
         assert asked.status.state == TaskState.TASK_STATE_INPUT_REQUIRED
         said = await send(client, "yes", task_id=asked.id)
