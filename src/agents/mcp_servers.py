@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
+from importlib import import_module
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -207,6 +208,8 @@ class _Server:
 
     async def _connected(self) -> None:
         """Connect, and stay so until `stop`. Raises whatever ends it before."""
+        # Half a second, for which the agent must not be deaf.
+        await asyncio.to_thread(import_module, "mcp.client.session")
         from mcp.client.session import ClientSession
         from mcp.types import Implementation
 
