@@ -73,6 +73,11 @@ class Bridge:
         self._asked: dict[str, tuple[ToolCall, int]] = {}
         self._raw: dict[str, Mapping[str, Any]] = {}
 
+    @property
+    def over(self) -> bool:
+        """Whether the message has ended; threads of CrewAI may still run."""
+        return self._over
+
     # --- from CrewAI's threads ------------------------------------------------------------------------
 
     def model(

@@ -48,7 +48,7 @@ class Watcher:
 
     def parent(self, task: Any, agent: Any) -> ActiveSpan | None:
         """The span of a crew's agent at a task; None = what is current."""
-        if not self._crew or agent is None:
+        if not self._crew or agent is None or self._bridge.over:
             return None
         with self._lock:
             key = (str(getattr(task, "id", "")), str(getattr(agent, "id", "")))
@@ -83,6 +83,8 @@ class Watcher:
 
     def before_tool(self, context: Any) -> bool | None:
         """PRE_TOOL_CALL. False = the tool does not run."""
+        if self._bridge.over:
+            return False
         name, given = context.tool_name, dict(context.tool_input or {})
         parent = self.parent(context.task, context.agent)
         rule = next((rule for rule in self._deny if wording.matches(rule, name)), None)
@@ -130,9 +132,11 @@ class Watcher:
     def agent_began(self, event: Any) -> None:
         key = (str(event.task.id), str(event.agent.id))
         with self._lock:
-            if self._crew and key not in self._agents:
+            if not self._crew or self._bridge.over:
+                return
+            if key not in self._agents:
                 self._begin(key, str(event.agent.role).strip(), event.task_prompt, own_models.at_ns(event))
-            elif self._crew:
+            else:
                 self._agents[key].set({v.INPUT_MESSAGES: genai.encode(event.task_prompt)})
 
     def agent_ended(self, event: Any) -> None:
