@@ -7,7 +7,8 @@ TeamwrightError            exit 1: it failed
 │   └── MissingExtra       a backend whose packages are not installed
 ├── EngineError            the engine answered with an error
 │   ├── EngineUnavailable  no engine answers
-│   └── VersionMismatch    CLI and engine are of different versions and jobs are running
+│   ├── VersionMismatch    CLI and engine are of different versions and jobs are running
+│   └── TooMany            a caller asks the engine too often
 ├── HomeError              the home can't be used (not writable, network file system, other owner)
 ├── HostError              the host refused an order, or can't be reached
 ├── StartFailed            a job did not get ready; everything of it was stopped again
@@ -99,6 +100,14 @@ class EngineUnavailable(EngineError):
 
 class VersionMismatch(EngineError):
     """CLI and engine are of different versions and the engine has jobs."""
+
+
+class TooMany(EngineError):
+    """A caller asks too often (HTTP 429); `retry_after` is in seconds."""
+
+    def __init__(self, message: str, *, retry_after: float) -> None:
+        super().__init__(message, status=429, hint=f"again in {max(retry_after, 0.1):.1f} s")
+        self.retry_after = retry_after
 
 
 class HomeError(TeamwrightError):

@@ -28,6 +28,7 @@ PORT = Setting("TEAMWRIGHT_PORT", None, "the engine's port; 0 = any; else 8500 o
 PORTS = Setting("TEAMWRIGHT_PORTS", "8600-9599", "the range that agents' ports are taken from")
 SPAWN = Setting("TEAMWRIGHT_SPAWN", "zygote", "how agents are started: zygote or subprocess")
 IDLE = Setting("TEAMWRIGHT_IDLE", "60", "seconds an on-demand engine stays without jobs or clients")
+LEASE = Setting("TEAMWRIGHT_LEASE", "30", "seconds an agent stays in the registry without a heartbeat; at least 1")
 TRACING = Setting("TEAMWRIGHT_TRACING", "on", "on or off: record spans at all")
 TRACING_CONTENT = Setting(
     "TEAMWRIGHT_TRACING_CONTENT", "full", "what of messages is recorded, at most: full, redacted or off"
@@ -68,7 +69,19 @@ ALLOWED_ENVIRONMENT = frozenset(
     ]
 )
 ALLOWED_PREFIXES = ("LC_",)
-PASSED_SETTINGS = (HOME, PORTS, SPAWN, IDLE, TRACING, COLLECTOR, TRACE_DAYS, TRACE_SIZE, SESSION_DAYS, SESSION_SIZE)
+PASSED_SETTINGS = (
+    HOME,
+    PORTS,
+    SPAWN,
+    IDLE,
+    LEASE,
+    TRACING,
+    COLLECTOR,
+    TRACE_DAYS,
+    TRACE_SIZE,
+    SESSION_DAYS,
+    SESSION_SIZE,
+)
 #: For the engine alone: headers are keys. Whatever else is started forgets them.
 ENGINE_SETTINGS = (OTLP_ENDPOINT, OTLP_HEADERS, OTLP_CERTIFICATE, OTLP_CONTENT, OTLP_METRICS)
 OLDER_NAMES = ("AGENT_OTEL_ENABLED", "AGENT_OTEL_ENDPOINT")
@@ -89,6 +102,14 @@ def number(setting: Setting, environ: Mapping[str, str]) -> float:
         return float(text)
     except ValueError:
         raise UserError(f"{setting.env}={text!r} is not a number", hint=setting.help) from None
+
+
+def lease(environ: Mapping[str, str]) -> float:
+    """Seconds an agent stays listed without a heartbeat. Raises UserError when they are fewer than 1, or no number."""
+    found = number(LEASE, environ)
+    if not 1 <= found <= 86_400:
+        raise UserError(f"{LEASE.env}={found:g} is not from 1 to 86400", hint=LEASE.help)
+    return found
 
 
 def collector_process(environ: Mapping[str, str]) -> bool:

@@ -37,6 +37,7 @@ COMMANDS = (
     "trace",
     "runs",
     "diff",
+    "registry",
     "restart",
     "stop",
     "engine",

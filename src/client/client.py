@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 #: Seconds: to connect (an engine that is just starting takes requests already), and for a short answer.
 _CONNECT, _ANSWER = 10.0, 30.0
+#: Entries of the registry that are asked for at a time.
+_PAGE = 500
 Secrets = Mapping[str, Mapping[str, str]]
 
 
@@ -262,11 +264,20 @@ class Client:
         call = {"jsonrpc": "2.0", "id": 1, "method": "CancelTask", "params": {"id": task_id}}
         return self._json("POST", f"{_door(job, agent)}?A2A-Version=1.0", call)
 
-    def agents(self, *, job: str | None = None) -> list[dict[str, Any]]:
-        """The registry's entries."""
-        query = f"?{httpx.QueryParams({'job': job})}" if job else ""
-        agents: list[dict[str, Any]] = self._json("GET", f"/agents{query}")["agents"]
-        return agents
+    def agents(self, *, limit: int | None = None, **only: str | None) -> list[dict[str, Any]]:
+        """The registry's entries; `only`: job, group, skill, tag, name, health, q (free text, ranked). All of them
+        without `limit`. Raises UserError.
+        """
+        found: list[dict[str, Any]] = []
+        cursor: str | None = None
+        while True:
+            size = _PAGE if limit is None else min(_PAGE, limit - len(found))
+            given = {key: text for key, text in {**only, "cursor": cursor}.items() if text}
+            page = self._json("GET", f"/agents/search?{httpx.QueryParams({**given, 'limit': str(size)})}")
+            found += page["agents"]
+            cursor = page["next"]
+            if cursor is None or (limit is not None and len(found) >= limit):
+                return found
 
     def _conversation(self, job: str, task: str | None, agent: str | None) -> str:
         """The one that a task belongs to, else a new one."""

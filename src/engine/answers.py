@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ from teamwright.errors import (
     StartFailed,
     TeamwrightError,
     TokenRefused,
+    TooMany,
     UnknownJob,
     UserError,
 )
@@ -68,6 +70,8 @@ async def on_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, TeamwrightError)
     status = status_of(error)
     headers = {"www-authenticate": "Bearer"} if status == 401 else None
+    if isinstance(error, TooMany):
+        headers = {"retry-after": str(math.ceil(error.retry_after))}
     return JSONResponse({"error": error_body(error)}, status, headers=headers)
 
 

@@ -51,7 +51,9 @@ from teamwright.home import Home
 from teamwright.host.api import AgentState
 from teamwright.host.link import HostLink
 from teamwright.jobs.orders import Site
-from teamwright.registry import service as registry
+from teamwright.registry import routes as registry_routes
+from teamwright.registry.records import AgentEntry
+from teamwright.registry.service import LEASE, Registry
 from teamwright.safety.epochs import EpochFile
 from teamwright.safety.tokens import Claims, Issuer, Verifier
 from teamwright.tracing.endpoints import Endpoint
@@ -68,7 +70,7 @@ _RETENTION_PAUSE = 600.0
 
 @dataclass(frozen=True, slots=True)
 class EngineOrder:
-    """What an engine is told by whoever starts it. `idle` and `metrics_every` are in seconds.
+    """What an engine is told by whoever starts it. `idle`, `lease` and `metrics_every` are in seconds.
 
     `retention` is for traces, `sessions` for conversations.
     `collector_url` is that of a collector process, if there is one; it has `retention` and `forward_to` of its own.
@@ -80,6 +82,7 @@ class EngineOrder:
     host_socket: Path
     stay: bool = False
     idle: float = 60.0
+    lease: float = LEASE
     retention: Retention = field(default_factory=Retention)
     sessions: Retention = field(default_factory=Retention)
     forward_to: tuple[Endpoint, ...] = ()
@@ -116,7 +119,7 @@ class Engine:
         self.foreign = Foreign(self.state, secrets)
         self.upstream = Upstream(mint, self.foreign)
         self.followers = Followers(self.state, self.upstream)
-        self.registry = registry.Registry()
+        self.registry = Registry(lease=order.lease, admit=self._admit)
         self.link = HostLink(order.host_socket, on_event=self._on_event, on_hello=self._on_hello, on_lost=self._on_lost)
         self.jobs = Jobs(
             self.state,
@@ -229,6 +232,8 @@ class Engine:
     def _on_event(self, cause: Any, state: AgentState, seq: int) -> None:
         try:
             self.jobs.note(cause, state, seq)
+            job, _, agent = state.id.partition("/")
+            self.registry.note(job, agent, state.incarnation, state.status)
         except Exception:
             log.exception("an event of %s could not be noted", state.id)
 
@@ -294,6 +299,16 @@ class Engine:
 
     # --- what agents and people ask -------------------------------------------------------------------
 
+    def _admit(self, entry: AgentEntry) -> None:
+        """An agent's process lists itself at its own address; one that was replaced, or is elsewhere, does not."""
+        known = self.state.agent(f"{entry.job}/{entry.agent}")
+        if known is None or not known.wanted:
+            raise Refused(f"{entry.id} is not an agent that runs here")
+        if known.url is not None and entry.url.rstrip("/") != known.url:
+            raise Refused(f"{entry.id} is at {known.url}, not at {entry.url}")
+        if known.state.pid is not None and known.state.incarnation not in ("", entry.incarnation):
+            raise Refused(f"another process is {entry.id}")
+
     def _renew(self, claims: Claims) -> Mapping[str, str]:
         """New tokens for an agent; the host hears of them too, for when it has to start the agent again."""
         job = self.state.jobs.get(claims.job or "")
@@ -340,7 +355,7 @@ class Engine:
                 *trace_routes.routes(self.order.home, self.spans, self.state, gate),
                 *jaeger_routes.routes(self.order.home, gate),
                 *metrics_route.routes(self.spans, gate, self._gauges),
-                *registry.routes(self.registry, gate.member, self._renew),
+                *registry_routes.routes(self.registry, gate.member, self._renew),
                 *self.front_door.routes(),
             ],
             exception_handlers={

@@ -24,7 +24,7 @@ from teamwright.engine.liveness import Incarnation
 from teamwright.engine.serving import END_SIGNALS, Server, server
 from teamwright.home import Home
 from teamwright.host.pulse import BEAT
-from teamwright.settings import IDLE, OTLP_METRICS, SESSION_DAYS, SESSION_SIZE, number
+from teamwright.settings import IDLE, OTLP_METRICS, SESSION_DAYS, SESSION_SIZE, lease, number
 
 log = logging.getLogger("teamwright.engine")
 
@@ -39,6 +39,7 @@ async def serve(data: dict[str, Any]) -> None:
         host_socket=Path(data["run_dir"]) / "host.sock",
         stay=bool(data.get("stay")),
         idle=number(IDLE, os.environ),
+        lease=lease(os.environ),
         retention=retention(os.environ),
         sessions=retention(os.environ, SESSION_DAYS, SESSION_SIZE),
         forward_to=forward_to(os.environ),

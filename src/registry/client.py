@@ -66,6 +66,8 @@ class RegistryClient:
                 listed = listed and (answer is None or answer.status_code != 404)
                 failures += 1
             pause = wait if failures == 0 else min(0.1 * 2.0**failures, _LONGEST_WAIT)
+            if answer is not None and answer.status_code == 429:
+                pause = max(pause, _asked_to_wait(answer))
             await asyncio.sleep(pause * random.uniform(0.8, 1.0))
 
     async def leave(self) -> None:
@@ -74,7 +76,7 @@ class RegistryClient:
             await self._http.delete(f"{self._base}/{self._id}", headers=self._headers(), timeout=_TIMEOUT)
 
     async def _call(self, listed: bool) -> httpx.Response | None:
-        load = {"load": self._load()}
+        load = {"load": self._load(), "incarnation": self._entry.get("incarnation", "")}
         path, body = (f"{self._id}/heartbeat", load) if listed else ("register", {**self._entry, **load})
         with suppress(httpx.HTTPError):
             return await self._post(path, body)
@@ -85,3 +87,8 @@ class RegistryClient:
 
     def _headers(self) -> dict[str, str]:
         return {"authorization": f"Bearer {self._token()}"}
+
+
+def _asked_to_wait(answer: httpx.Response) -> float:
+    text = answer.headers.get("retry-after", "")
+    return min(float(text), _LONGEST_WAIT) if text.isdigit() else 0.0

@@ -8,14 +8,18 @@ from typing import Any
 
 from teamwright.errors import UserError
 
+#: Characters of a text that is kept; longer descriptions are cut, other texts refused.
 _TEXT_LIMIT = 4000
+#: Of one skill's texts, and how many skills, tags and examples of it are kept.
+_SKILL_TEXT, _SKILLS, _TAGS, _EXAMPLES = 1000, 200, 50, 10
 
 
 @dataclass(frozen=True, slots=True)
 class AgentEntry:
     """One listed agent. `id` is `job.agent`; times are Unix seconds.
 
-    `load` is how many messages are `working` and `waiting`, as the last heartbeat had it.
+    `status` is what the host's health checks last said. `load` is how many messages are `working` and `waiting`, as the
+    last heartbeat had it. All texts come from the agent's card: data, never instructions to a model.
     """
 
     id: str
@@ -26,6 +30,7 @@ class AgentEntry:
     name: str = ""
     description: str = ""
     version: str = ""
+    group: str | None = None
     skills: tuple[Mapping[str, Any], ...] = ()
     status: str = "healthy"
     registered_at: float = 0.0
@@ -37,8 +42,8 @@ class AgentEntry:
         return {**asdict(self), "skills": list(self.skills)}
 
 
-def entry_from(data: Any, *, job: str, agent: str, now: float) -> AgentEntry:
-    """The entry that an agent asks for; job and agent come from its token, never from what it says.
+def entry_from(data: Any, *, job: str, agent: str, now: float, group: str | None = None) -> AgentEntry:
+    """The entry that an agent asks for; job, agent and group come from its token, never from what it says.
 
     Raises UserError where a key is missing or of the wrong type.
     """
@@ -60,9 +65,10 @@ def entry_from(data: Any, *, job: str, agent: str, now: float) -> AgentEntry:
         url=url,
         incarnation=_text(data, "incarnation"),
         name=_text(data, "name") or agent,
-        description=_text(data, "description"),
+        description=_text(data, "description", cut=True),
         version=_text(data, "version"),
-        skills=tuple(skills),
+        group=group,
+        skills=tuple(_skill(skill) for skill in skills[:_SKILLS]),
         registered_at=now,
         last_seen=now,
         details=details,
@@ -78,8 +84,20 @@ def load_from(data: Any) -> dict[str, int]:
     return {name: found[name] for name in ("working", "waiting") if type(found.get(name)) is int and found[name] >= 0}
 
 
-def _text(data: Mapping[str, Any], key: str) -> str:
+def _text(data: Mapping[str, Any], key: str, *, cut: bool = False) -> str:
     value = data.get(key, "")
-    if not isinstance(value, str) or len(value) > _TEXT_LIMIT:
+    if not isinstance(value, str) or (len(value) > _TEXT_LIMIT and not cut):
         raise UserError(f"{key}: not a text of at most {_TEXT_LIMIT} characters")
-    return value
+    return value[:_TEXT_LIMIT]
+
+
+def _skill(skill: Mapping[str, Any]) -> dict[str, Any]:
+    """What is kept of a skill: the texts of its card, each cut to a length that can be shown."""
+    texts = {key: str(skill.get(key) or "")[:_SKILL_TEXT] for key in ("id", "name", "description")}
+    return {**texts, "tags": _texts(skill.get("tags"), _TAGS), "examples": _texts(skill.get("examples"), _EXAMPLES)}
+
+
+def _texts(found: Any, most: int) -> list[str]:
+    if not isinstance(found, list):
+        return []
+    return [item[:_SKILL_TEXT] for item in found[:most] if isinstance(item, str)]

@@ -1,151 +1,140 @@
 """The registry: who is there. Entries live by heartbeats; one without is no longer listed.
 
-POST   /agents/register          {url, incarnation, name, description, version, skills, load}
-                                 → the entry, "lease", "tokens"
-POST   /agents/{id}/heartbeat    {load: {working, waiting}}
-                                 → {"lease" in seconds, "tokens": new ones when half the life of the old is over}
-DELETE /agents/{id}
-GET    /agents[?job=&skill=&text=]      GET /agents/{id}
-
-An agent changes its own entry only: who it is stands in its token.
+An agent changes its own entry only: who it is stands in its token. The HTTP side is in `routes`.
 """
 
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
-
-from teamwright.errors import Refused, TokenRefused, UnknownJob, UserError
+from teamwright.errors import Refused, TokenRefused, UnknownJob
+from teamwright.registry.card_index import CardIndex
+from teamwright.registry.changes import Changes
+from teamwright.registry.finding import PAGE, Listed, Page, Wanted, page
 from teamwright.registry.records import AgentEntry, entry_from, load_from
 from teamwright.safety.tokens import Claims
 
 #: Seconds an entry stays listed without a heartbeat; agents beat three times in that time.
 LEASE = 30.0
 
-Authorize = Callable[[Request], Claims]
-Renew = Callable[[Claims], Mapping[str, str]]
+#: Raises Refused for an entry that the engine knows to be wrong: another address, a process that is not the agent's.
+Admit = Callable[[AgentEntry], None]
+
+
+def _anybody(entry: AgentEntry) -> None:
+    """Where nobody knows more about agents than they say."""
 
 
 class Registry:
-    """The entries, in memory: after a restart of the engine the agents' next heartbeats bring them back."""
+    """The entries, in memory: after a restart of the engine the agents' next heartbeats bring them back.
 
-    def __init__(self, *, lease: float = LEASE, clock: Callable[[], float] = time.time) -> None:
+    `changes` tells what happened to them; a lease that has ended counts when somebody looks (`sweep`).
+    """
+
+    def __init__(
+        self, *, lease: float = LEASE, clock: Callable[[], float] = time.time, admit: Admit = _anybody
+    ) -> None:
         self.lease = lease
+        self.changes = Changes()
         self._clock = clock
-        self._entries: dict[str, AgentEntry] = {}
+        self._admit = admit
+        self._listed: OrderedDict[str, Listed] = OrderedDict()  # who has been silent longest comes first
+        self._cards = CardIndex()
 
     def register(self, data: Any, claims: Claims) -> AgentEntry:
         """List the agent that the token speaks for. Raises UserError or Refused."""
         job, agent = _self(claims)
-        entry = entry_from(data, job=job, agent=agent, now=self._clock())
-        self._entries[entry.id] = entry
+        self.sweep()
+        entry = entry_from(data, job=job, agent=agent, group=claims.group, now=self._clock())
+        self._admit(entry)
+        before = self._listed.get(entry.id)
+        if before is not None and before.entry.incarnation == entry.incarnation:
+            entry = replace(entry, registered_at=before.entry.registered_at, status=before.entry.status)
+        self._listed[entry.id] = Listed.of(entry)
+        self._listed.move_to_end(entry.id)
+        if before is None or _facts(before.entry) != _facts(entry):
+            self._cards.put(entry)
+            self.changes.add("listed" if before is None else "changed", entry, entry.last_seen)
         return entry
 
     def heartbeat(self, entry_id: str, data: Any, claims: Claims) -> AgentEntry:
-        """Prolong the lease. Raises UnknownJob when the entry is not (or no longer) there."""
+        """Prolong the lease. Raises UnknownJob when the entry is not (or no longer) there, or another process's."""
         _own(entry_id, claims)
-        entry = self._entries.get(entry_id)
-        if entry is None:
+        self.sweep()
+        found = self._listed.get(entry_id)
+        process = data.get("incarnation") if isinstance(data, Mapping) else None
+        if found is None or process not in (None, found.entry.incarnation):
             raise UnknownJob(f"{entry_id} is not registered", hint="register again")
-        status = data.get("status") if isinstance(data, Mapping) else None
-        entry = replace(
-            entry,
-            last_seen=self._clock(),
-            status=status if isinstance(status, str) else entry.status,
-            load=load_from(data),
-        )
-        self._entries[entry_id] = entry
+        entry = replace(found.entry, last_seen=self._clock(), load=load_from(data))
+        self._listed[entry_id] = replace(found, entry=entry)
+        self._listed.move_to_end(entry_id)
         return entry
 
     def remove(self, entry_id: str, claims: Claims) -> bool:
         """Take the agent's own entry off the list; whether there was one."""
         if claims.role != "operator":
             _own(entry_id, claims)
-        return self._entries.pop(entry_id, None) is not None
+        return self._delist(entry_id, "left")
 
     def drop(self, job: str, agent: str, incarnation: str | None = None) -> None:
         """The engine knows that the agent's process is gone."""
-        entry = self._entries.get(f"{job}.{agent}")
-        if entry is not None and incarnation in (None, "", entry.incarnation):
-            del self._entries[entry.id]
+        found = self._listed.get(f"{job}.{agent}")
+        if found is not None and incarnation in (None, "", found.entry.incarnation):
+            self._delist(found.entry.id, "died")
+
+    def note(self, job: str, agent: str, incarnation: str, status: str) -> None:
+        """The host's checks say how the agent is."""
+        found = self._listed.get(f"{job}.{agent}")
+        if found is not None and found.entry.incarnation == incarnation and found.entry.status != status:
+            entry = replace(found.entry, status=status)
+            self._listed[entry.id] = replace(found, entry=entry)
+            self.changes.add("changed", entry, self._clock())
 
     def get(self, entry_id: str) -> AgentEntry:
         """One entry. Raises UnknownJob."""
-        for entry in self.list():
-            if entry.id == entry_id:
-                return entry
-        raise UnknownJob(f"no agent {entry_id} is registered")
+        self.sweep()
+        if (found := self._listed.get(entry_id)) is None:
+            raise UnknownJob(f"no agent {entry_id} is registered")
+        return found.entry
 
-    def list(self, *, job: str | None = None, skill: str | None = None, text: str | None = None) -> list[AgentEntry]:
-        """The entries with a living lease; `skill` is an id or tag, `text` any words of name, description, skills."""
+    def list(self, wanted: Wanted | None = None) -> list[AgentEntry]:
+        """The entries with a living lease: the best match first when there is free text, else sorted by id."""
+        self.sweep()
+        wanted = wanted or Wanted()
+        ids = sorted(self._listed) if wanted.q is None else self._cards.find(wanted.q)
+        return [found.entry for found in map(self._listed.__getitem__, ids) if found.fits(wanted)]
+
+    def find(self, wanted: Wanted, *, limit: int = PAGE, cursor: str | None = None) -> Page:
+        """One page of `list`. Raises UserError for a cursor that is none."""
+        return page(self.list(wanted), ranked=wanted.q is not None, limit=limit, cursor=cursor)
+
+    def sweep(self) -> float:
+        """Delist whose lease has ended; seconds until the next one may end."""
         now = self._clock()
-        for entry in [entry for entry in self._entries.values() if now - entry.last_seen > self.lease]:
-            del self._entries[entry.id]
-        return [
-            entry
-            for _, entry in sorted(self._entries.items())
-            if (job is None or entry.job == job)
-            and (skill is None or _has_skill(entry, skill))
-            and (text is None or _mentions(entry, text))
-        ]
+        while self._listed:
+            first = next(iter(self._listed.values())).entry
+            left = first.last_seen + self.lease - now
+            if left >= 0:
+                return left
+            self._delist(first.id, "lease")
+        return self.lease
+
+    def _delist(self, entry_id: str, reason: str) -> bool:
+        found = self._listed.pop(entry_id, None)
+        if found is None:
+            return False
+        self._cards.drop(entry_id)
+        self.changes.add("delisted", found.entry, self._clock(), reason)
+        return True
 
 
-def routes(registry: Registry, authorize: Authorize, renew: Renew) -> list[Route]:
-    """The HTTP side. `authorize` returns the caller's claims or raises; `renew` mints an agent's tokens anew."""
-
-    def answer(claims: Claims) -> dict[str, Any]:
-        return {"lease": registry.lease, "tokens": dict(renew(claims)) if due(claims, time.time()) else {}}
-
-    async def register(request: Request) -> Response:
-        claims = authorize(request)
-        entry = registry.register(await _json(request), claims)
-        return JSONResponse({**entry.to_dict(), **answer(claims)}, status_code=201)
-
-    async def heartbeat(request: Request) -> Response:
-        claims = authorize(request)
-        registry.heartbeat(request.path_params["id"], await _json(request), claims)
-        return JSONResponse(answer(claims))
-
-    async def remove(request: Request) -> Response:
-        claims = authorize(request)
-        found = registry.remove(request.path_params["id"], claims)
-        return JSONResponse({"removed": found})
-
-    async def listing(request: Request) -> Response:
-        authorize(request)
-        asked = {key: request.query_params.get(key) for key in ("job", "skill", "text")}
-        return JSONResponse({"agents": [entry.to_dict() for entry in registry.list(**asked)]})
-
-    async def get(request: Request) -> Response:
-        authorize(request)
-        return JSONResponse(registry.get(request.path_params["id"]).to_dict())
-
-    return [
-        Route("/agents/register", register, methods=["POST"]),
-        Route("/agents/{id}/heartbeat", heartbeat, methods=["POST"]),
-        Route("/agents/{id}", remove, methods=["DELETE"]),
-        Route("/agents", listing, methods=["GET"]),
-        Route("/agents/{id}", get, methods=["GET"]),
-    ]
-
-
-def due(claims: Claims, now: float) -> bool:
-    """Whether less than half of a token's life is left."""
-    return claims.exp - now < (claims.exp - claims.iat) / 2
-
-
-async def _json(request: Request) -> Any:
-    body = await request.body()
-    try:
-        return await request.json() if body else {}
-    except ValueError:
-        raise UserError("the body is not JSON") from None
+def _facts(entry: AgentEntry) -> AgentEntry:
+    """What of an entry is news when it changes."""
+    return replace(entry, registered_at=0.0, last_seen=0.0, load={})
 
 
 def _self(claims: Claims) -> tuple[str, str]:
@@ -158,13 +147,3 @@ def _own(entry_id: str, claims: Claims) -> None:
     job, agent = _self(claims)
     if entry_id != f"{job}.{agent}":
         raise TokenRefused(f"{claims.sub} may not change the entry of {entry_id}")
-
-
-def _has_skill(entry: AgentEntry, skill: str) -> bool:
-    return any(skill == item.get("id") or skill in (item.get("tags") or ()) for item in entry.skills)
-
-
-def _mentions(entry: AgentEntry, text: str) -> bool:
-    skills = " ".join(f"{item.get('name', '')} {item.get('description', '')}" for item in entry.skills)
-    words = f"{entry.id} {entry.name} {entry.description} {skills}".lower()
-    return all(word in words for word in text.lower().split())

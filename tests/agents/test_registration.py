@@ -17,7 +17,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from teamwright.registry.service import Registry, routes
+from teamwright.registry.routes import routes
+from teamwright.registry.service import Registry
 from teamwright.safety.epochs import EpochFile
 from teamwright.safety.tokens import Claims, Verifier
 

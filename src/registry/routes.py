@@ -1,0 +1,176 @@
+"""The registry over HTTP.
+
+POST   /agents/register          {url, incarnation, name, description, version, skills, load}
+                                 → the entry, "lease", "tokens"
+POST   /agents/{id}/heartbeat    {incarnation, load: {working, waiting}}
+                                 → {"lease" in seconds, "tokens": new ones when half the life of the old is over}
+DELETE /agents/{id}
+GET    /agents, /agents/search   ?skill=&tag=&name=&q=&job=&group=&health=&limit=&cursor=
+                                 → {"agents", "total", "next": the next page's cursor or null, "revision"}
+GET    /agents/changes[?job=&since=REVISION]   server-sent events, see `changes` below
+GET    /agents/{id}              → the entry
+
+Lists and entries have an ETag that changes with what they tell, heartbeats apart. Who asks too often gets 429.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from teamwright.errors import EngineError, TooMany, UserError
+from teamwright.registry.finding import LARGEST_PAGE, PAGE, Wanted
+from teamwright.registry.floods import Floods
+from teamwright.registry.service import Registry
+from teamwright.safety.tokens import Claims
+
+Authorize = Callable[[Request], Claims]
+Renew = Callable[[Claims], Mapping[str, str]]
+
+#: Bytes that a registration may have.
+_LARGEST = 512 * 1024
+#: Seconds between two signs of life in a stream of changes; watchers at a time.
+_SIGN, _WATCHERS = 15.0, 200
+
+
+def routes(registry: Registry, authorize: Authorize, renew: Renew) -> list[Route]:
+    """`authorize` returns the caller's claims or raises; `renew` mints an agent's tokens anew."""
+    registrations = Floods(rate=1, burst=20, what="registrations")
+    beats = Floods(rate=10, burst=100, what="heartbeats")
+    reads = Floods(rate=100, burst=500, what="searches")
+
+    def answer(claims: Claims) -> dict[str, Any]:
+        return {"lease": registry.lease, "tokens": dict(renew(claims)) if due(claims, time.time()) else {}}
+
+    def reader(request: Request) -> Claims:
+        claims = authorize(request)
+        if claims.role != "operator":
+            reads.check(claims.sub)
+        return claims
+
+    async def register(request: Request) -> Response:
+        claims = authorize(request)
+        registrations.check(claims.sub)
+        entry = registry.register(await _json(request), claims)
+        return JSONResponse({**entry.to_dict(), **answer(claims)}, status_code=201)
+
+    async def heartbeat(request: Request) -> Response:
+        claims = authorize(request)
+        beats.check(claims.sub)
+        registry.heartbeat(request.path_params["id"], await _json(request), claims)
+        return JSONResponse(answer(claims))
+
+    async def remove(request: Request) -> Response:
+        claims = authorize(request)
+        found = registry.remove(request.path_params["id"], claims)
+        return JSONResponse({"removed": found})
+
+    async def listing(request: Request) -> Response:
+        reader(request)
+        given = dict(request.query_params)
+        limit, cursor = _limit(given.pop("limit", None)), given.pop("cursor", None) or None
+        found = registry.find(Wanted.of(given), limit=limit, cursor=cursor)
+        revision = registry.changes.revision
+        return _tagged(request, {**found.to_dict(), "revision": revision}, revision)
+
+    async def get(request: Request) -> Response:
+        reader(request)
+        entry = registry.get(request.path_params["id"])
+        return _tagged(request, entry.to_dict(), registry.changes.revision)
+
+    async def changes(request: Request) -> Response:
+        """`ready` first; then `listed`, `changed`, `delisted`; `reset` = too much was missed, read the list again.
+
+        Goes on behind `since` or the header Last-Event-ID. Ends with the token that opened it.
+        """
+        claims = reader(request)
+        if registry.changes.watchers >= _WATCHERS:
+            raise TooMany(f"there are {_WATCHERS} watchers already", retry_after=_SIGN)
+        since = request.query_params.get("since") or request.headers.get("last-event-id")
+        stream = _stream(registry, since, request.query_params.get("job"), claims.exp)
+        return StreamingResponse(stream, media_type="text/event-stream", headers={"cache-control": "no-store"})
+
+    return [
+        Route("/agents/register", register, methods=["POST"]),
+        Route("/agents/{id}/heartbeat", heartbeat, methods=["POST"]),
+        Route("/agents/search", listing, methods=["GET"]),
+        Route("/agents/changes", changes, methods=["GET"]),
+        Route("/agents/{id}", remove, methods=["DELETE"]),
+        Route("/agents", listing, methods=["GET"]),
+        Route("/agents/{id}", get, methods=["GET"]),
+    ]
+
+
+def due(claims: Claims, now: float) -> bool:
+    """Whether less than half of a token's life is left."""
+    return claims.exp - now < (claims.exp - claims.iat) / 2
+
+
+async def _stream(registry: Registry, since: str | None, job: str | None, until: float) -> AsyncIterator[str]:
+    changes = registry.changes
+    with changes.news() as news:
+        registry.sweep()
+        place = since or changes.revision
+        yield _event("ready", place, {"revision": changes.revision})
+        signed = time.monotonic()
+        while time.time() < until:
+            news.clear()
+            next_end = registry.sweep()
+            found = changes.since(place)
+            if found is None:
+                yield _event("reset", changes.revision, {"revision": changes.revision})
+            for change in found or ():
+                if job is None or change.entry.job == job:
+                    yield _event(change.kind, changes.place(change.revision), change.to_dict())
+            if found is None or found:
+                place = changes.revision if found is None else changes.place(found[-1].revision)
+                continue
+            if time.monotonic() - signed >= _SIGN:
+                signed = time.monotonic()
+                yield ": here\n\n"
+            pause = min(_SIGN, next_end + 0.01, max(0.01, until - time.time()))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await news.wait()
+
+
+def _event(kind: str, place: str, data: Mapping[str, Any]) -> str:
+    return f"event: {kind}\nid: {place}\ndata: {json.dumps(data)}\n\n"
+
+
+def _tagged(request: Request, body: Mapping[str, Any], revision: str) -> Response:
+    """The body, or 304 for whoever has it. Weak: times and load in it may be older."""
+    tag = f'W/"{revision}"'
+    headers = {"etag": tag, "cache-control": "private, no-cache", "vary": "authorization"}
+    known = [item.strip() for item in request.headers.get("if-none-match", "").split(",")]
+    if tag in known or "*" in known:
+        return Response(status_code=304, headers=headers)
+    return JSONResponse(dict(body), headers=headers)
+
+
+def _limit(text: str | None) -> int:
+    if text is None:
+        return PAGE
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= LARGEST_PAGE:
+        raise UserError(f"limit: a number from 1 to {LARGEST_PAGE}")
+    return int(text)
+
+
+async def _json(request: Request) -> Any:
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _LARGEST:
+            raise EngineError(f"more than {_LARGEST // 1024} KiB", status=413)
+    try:
+        return json.loads(body) if body else {}
+    except ValueError:
+        raise UserError("the body is not JSON") from None
