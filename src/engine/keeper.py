@@ -37,6 +37,8 @@ log = logging.getLogger("teamwright.spans")
 _LAST_SPANS = 2.0
 #: Seconds between two looks for traces to delete; the first comes after one of them too.
 _RETENTION_PAUSE = 600.0
+#: The first look comes early: many engines live for a few queries only.
+_RETENTION_FIRST = 2.0
 #: Seconds for which a large text may be ahead of the span that refers to it.
 _FRESH = 3600.0
 #: Seconds between two looks at the room on the disk.
@@ -189,8 +191,10 @@ class LocalKeeper:
             await asyncio.sleep(_ROOM_PAUSE)
 
     async def _expire(self) -> None:
+        pause = _RETENTION_FIRST
         while True:
-            await asyncio.sleep(_RETENTION_PAUSE)
+            await asyncio.sleep(pause)
+            pause = _RETENTION_PAUSE
             try:
                 await asyncio.to_thread(self.expire)
             except Exception:

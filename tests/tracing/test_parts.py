@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import os
@@ -14,6 +15,7 @@ from teamwright.home import Home
 from teamwright.tracing import vocabulary as v
 from teamwright.tracing.messages import encode, message, plain_text, text, to_json, tool_result
 from teamwright.tracing.parts import LARGE, Parts, content_dir
+from teamwright.tracing.reader import SpanReader
 from teamwright.tracing.retention import Retention
 from teamwright.tracing.testing import Spans, attributes
 from teamwright.tracing.tracer import Tracer
@@ -87,5 +89,23 @@ async def test_a_span_refers_and_retention_removes(tmp_path: Path) -> None:
         assert keeper.expire() == 1
         assert [file.read_text()[:4] for file in folder.glob("*/*")] == ["kept"]
         assert Parts(folder).shrink(0) == 1
+    finally:
+        await keeper.aclose()
+
+
+async def test_an_engine_that_lives_shortly_removes_too(tmp_path: Path) -> None:
+    home = Home(tmp_path / "logs").create()
+    keeper = LocalKeeper(home, Retention(age=3600), guard=Incarnation.of(os.getpid()))
+    keeper.start()
+    try:
+        spans, started = Spans(), time.time_ns() - 7200 * 10**9
+        Tracer("lead", "team", "1", spans, strict=True).query("team", text="old", start_ns=started).end(started + 1)
+        keeper.store.ingest(spans.body).result()
+        async with asyncio.timeout(20):
+            while True:
+                with SpanReader(home.spans_db) as reader:
+                    if not reader.list_traces():
+                        break
+                await asyncio.sleep(0.1)
     finally:
         await keeper.aclose()
