@@ -32,6 +32,7 @@ COMMANDS = (
     "start",
     "ps",
     "query",
+    "chat",
     "sessions",
     "logs",
     "trace",

@@ -15,6 +15,7 @@ from teamwright.cli.signals import undisturbed
 from teamwright.errors import StartFailed, TeamwrightError
 
 if TYPE_CHECKING:
+    from teamwright.cli.targets import Target
     from teamwright.client.client import Client
 
 #: Seconds that the engine may take to stop what an interrupted start had begun.
@@ -55,6 +56,18 @@ def follow_start(
     raise StartFailed(
         f"the engine ended before {job} was ready", hint=f"see {call.home.engine_log} and {call.home.guard_log}"
     )
+
+
+def ensure(call: Call, client: Client, target: Target) -> bool:
+    """Start the job of a file when it doesn't run; whether that was needed."""
+    from teamwright.cli.job_file import load
+
+    assert target.file is not None
+    if any(view["job"] == target.job and view["status"] in ("running", "degraded") for view in client.jobs()):
+        return False
+    loaded = load(call, target.file)
+    stream = client.start(loaded.plan, loaded.secrets)
+    return follow_start(call, client, target.job, len(loaded.plan.levels), stream).by_us
 
 
 def stop_again(client: Client, job: str) -> None:

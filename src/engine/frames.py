@@ -113,9 +113,14 @@ class Reading:
         return self.error or self._said or self.answer
 
     @property
+    def artifact(self) -> str:
+        """The text of the artifacts, as far as it has come."""
+        return "\n".join(text for text in self._artifacts.values() if text)
+
+    @property
     def answer(self) -> str:
         """The text of the artifacts, else what the last status or message said."""
-        return "\n".join(text for text in self._artifacts.values() if text) or self._said
+        return self.artifact or self._said
 
     @property
     def usage(self) -> Usage:

@@ -23,6 +23,7 @@ _HEAVY |= {
     "google.genai",
     "crewai",
     "mcp",
+    "prompt_toolkit",
     "teamwright.backends.openai",
     "teamwright.backends.gemini",
 }
@@ -35,6 +36,7 @@ _HEAVY |= {
         (["ps", "--json"], _HEAVY - {"asyncio"} | {"rich"}),
         (["ps"], _HEAVY - {"asyncio"}),
         (["start", "--help"], _HEAVY | {"rich"}),
+        (["chat", "--help"], _HEAVY | {"rich", "sqlite3"}),
     ],
 )
 def test_imports(arguments: list[str], barred: set[str], environment: dict[str, str], tmp_path: Path) -> None:

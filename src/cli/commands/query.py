@@ -12,8 +12,7 @@ from teamwright.cli.app import Call, command, port_option
 from teamwright.cli.receivers import otlp_options, send_to, wanted
 
 if TYPE_CHECKING:
-    from teamwright.cli.targets import Target
-    from teamwright.client.client import Client
+    pass
 
 
 @command("query")
@@ -49,6 +48,7 @@ def query(
     """Ask a job (or JOB/AGENT) something. A file starts its job first, and stops it again unless --keep."""
     from teamwright.cli.asking import ask_and_print, attachments, question
     from teamwright.cli.connection import connected
+    from teamwright.cli.starting import ensure
     from teamwright.cli.targets import known, labels, parse, require_running
     from teamwright.errors import UserError
 
@@ -64,7 +64,7 @@ def query(
         require_running(known(call, target))
     with connected(call, start=from_file, port=port, host=from_file) as client:
         send_to(client, receivers)
-        ours = from_file and _ensure(call, client, target)
+        ours = from_file and ensure(call, client, target)
         stop = ours
         try:
             ask_and_print(
@@ -78,16 +78,3 @@ def query(
                 from teamwright.cli.starting import stop_again
 
                 stop_again(client, target.job)
-
-
-def _ensure(call: Call, client: Client, target: Target) -> bool:
-    """Start the job of a file when it doesn't run; whether that was needed."""
-    from teamwright.cli.job_file import load
-    from teamwright.cli.starting import follow_start
-
-    assert target.file is not None
-    if any(view["job"] == target.job and view["status"] in ("running", "degraded") for view in client.jobs()):
-        return False
-    loaded = load(call, target.file)
-    stream = client.start(loaded.plan, loaded.secrets)
-    return follow_start(call, client, target.job, len(loaded.plan.levels), stream).by_us

@@ -37,10 +37,10 @@ def list_sessions(call: Call, job: str | None, user: str | None) -> None:
         click.echo("there are no sessions")
         click.echo("next: " + call.next("query JOB 'your question' --session NAME"))
         return
-    from teamwright.cli.output import console, table
+    from teamwright.cli.conversations import sessions_table
+    from teamwright.cli.output import console
 
-    head = ("SESSION", "JOB", "AGENT", "USER", "TURNS", "BEGAN", "LAST", "LAST WORDS")
-    console(width=160).print(table(head, map(_row, found)))
+    console(width=160).print(sessions_table(found))
 
 
 @command("show", group=sessions)
@@ -51,6 +51,7 @@ def list_sessions(call: Call, job: str | None, user: str | None) -> None:
 def show(call: Call, session: str, job: str | None, user: str | None) -> None:
     """Show what was said in a conversation. The first letters of its ID are enough. Needs no engine."""
     from teamwright.agents.conversations import exchanges, find
+    from teamwright.cli.conversations import moment
 
     found = find(call.home, session, _job_name(call, job), user)
     said = exchanges(call.home, found)
@@ -59,7 +60,7 @@ def show(call: Call, session: str, job: str | None, user: str | None) -> None:
         return
     click.echo(f"session {found.session} of {found.job}, user {found.user or found.subject}, {found.turns} turns")
     for each in said:
-        click.echo(f"\n{_moment(each['at'])}  {found.user or found.subject}: {each['question']}")
+        click.echo(f"\n{moment(each['at'])}  {found.user or found.subject}: {each['question']}")
         click.echo(f"{each['agent']}: {each['answer']}")
     click.echo("\nnext: " + call.next(f"query {found.job} 'go on' --session {found.session}"))
 
@@ -149,27 +150,6 @@ def _job_name(call: Call, text: str | None) -> str | None:
     from teamwright.cli.targets import known, parse_job
 
     return known(call, parse_job(call, text)).name if text else None
-
-
-def _row(each: Conversation) -> tuple[str, ...]:
-    told = each.to_dict()
-    words = " ".join(each.answer.split())
-    return (
-        each.session,
-        each.job,
-        ", ".join(each.agents),
-        each.user or each.subject,
-        str(each.turns),
-        _moment(told["began_at"]),
-        _moment(told["last_at"]),
-        words if len(words) <= 48 else words[:47] + "…",
-    )
-
-
-def _moment(iso: str) -> str:
-    from datetime import datetime
-
-    return datetime.fromisoformat(iso).astimezone().strftime("%Y-%m-%d %H:%M")
 
 
 def _count(exchanges: int) -> str:
