@@ -89,7 +89,11 @@ async def test_agents_tokens_are_renewed(inside: InProcess, home: Home) -> None:
     async def register(agent: str, age: float) -> httpx.Response:
         token = issuer.mint(f"team/{agent}", "engine", job="team", agent=agent, role="agent", now=time.time() - age)
         headers = {"authorization": f"Bearer {token}"}
-        return await inside.http.post("/agents/register", json={"url": "http://127.0.0.1:1"}, headers=headers)
+        known = inside.engine.state.agent(f"team/{agent}")
+        own = {"url": "http://127.0.0.1:1"}
+        if known is not None:
+            own = {"url": known.url or "", "incarnation": known.state.incarnation}
+        return await inside.http.post("/agents/register", json=own, headers=headers)
 
     assert (await register("lead", 0)).json()["tokens"] == {}
     for age in (500, 1000, 4000):  # past its half, past its end, nearly an hour past its end

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +55,8 @@ def killed(deploy: Deploy, process: str) -> None:
     else:
         pid = deploy("engine", "status", "--json").ok().json["processes"][process]
     os.kill(pid, signal.SIGKILL)
-    psutil.wait_procs([psutil.Process(pid)] if psutil.pid_exists(pid) else [], timeout=5)
+    with suppress(psutil.NoSuchProcess):
+        psutil.Process(pid).wait(timeout=5)
 
 
 def persist(client: Client, text: str, session: str) -> tuple[str, int]:

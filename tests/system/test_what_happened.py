@@ -245,7 +245,8 @@ def test_tail_tells_spans_as_they_end(team: Deploy) -> None:
     reader = threading.Thread(target=lambda: lines.extend(iter(process.stdout.readline, b"")), daemon=True)  # type: ignore[union-attr]
     reader.start()
     until = time.monotonic() + 30
-    while not any(b"invoke_workflow" in line for line in lines) and time.monotonic() < until:
+    wanted = (b"invoke_workflow three", b"invoke_agent lead")
+    while not all(any(name in line for line in lines) for name in wanted) and time.monotonic() < until:
         team("query", "three", "url please")
     process.terminate()
     reader.join(10)
