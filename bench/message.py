@@ -19,7 +19,7 @@ from bench.servers import bare
 from bench.team import QUESTION, Spent, Team, rounds, team
 from teamwright.safety.epochs import EpochFile
 from teamwright.safety.tokens import Issuer, Verifier
-from teamwright.tracing.spool import Spool
+from teamwright.tracing.shipping.spool import Spool
 
 PARTS = 20_000
 

@@ -21,12 +21,12 @@ from bench.copies import SPANS, WORDS, Original
 from bench.figures import median, options, where
 from bench.home import Home
 from teamwright.home import Home as State
-from teamwright.tracing.filters import Filter
-from teamwright.tracing.reader import SpanReader
-from teamwright.tracing.store import SpanStore
+from teamwright.tracing.reading.filters import Filter
+from teamwright.tracing.reading.reader import SpanReader
+from teamwright.tracing.reading.view import trace_list, trace_show
+from teamwright.tracing.storing.store import SpanStore
 from teamwright.tracing.testing import Spans
 from teamwright.tracing.tracer import Tracer
-from teamwright.tracing.view import trace_list, trace_show
 
 LONG = 5_000
 DAYS = 30

@@ -16,10 +16,10 @@ from pathlib import Path
 
 from bench.figures import options, where
 from teamwright.tracing import messages
-from teamwright.tracing.rows import decode
 from teamwright.tracing.runs import RunContext, RunId
-from teamwright.tracing.spool import Spool
-from teamwright.tracing.store import SpanStore
+from teamwright.tracing.shipping.spool import Spool
+from teamwright.tracing.storing.rows import decode
+from teamwright.tracing.storing.store import SpanStore
 from teamwright.tracing.testing import Spans
 from teamwright.tracing.tracer import Tracer
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from teamwright.tracing import glossary
-from teamwright.tracing.instruments import INSTRUMENTS
+from teamwright.tracing.metrics.instruments import INSTRUMENTS
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "tracing.md"
 BEGIN = "<!-- written by scripts/trace_docs.py from src/tracing/glossary.py -->\n"

@@ -42,10 +42,10 @@ from teamwright.backends.api import Backend, BackendConfig, Tool
 from teamwright.errors import UserError
 from teamwright.safety.epochs import EpochFile
 from teamwright.safety.tokens import ENGINE_AUDIENCE, Verifier
-from teamwright.tracing.exporter import Exporter
-from teamwright.tracing.parts import Parts, content_dir
-from teamwright.tracing.retention import Retention
-from teamwright.tracing.spool import Spool
+from teamwright.tracing.shipping.exporter import Exporter
+from teamwright.tracing.shipping.spool import Spool
+from teamwright.tracing.storing.parts import Parts, content_dir
+from teamwright.tracing.storing.retention import Retention
 from teamwright.tracing.tracer import Tracer
 
 log = logging.getLogger(__name__)

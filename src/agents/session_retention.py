@@ -18,7 +18,7 @@ from teamwright.agents.sessions import SessionKey
 from teamwright.database import connect
 from teamwright.errors import StoreTooNew
 from teamwright.home import Home
-from teamwright.tracing.retention import Retention, used
+from teamwright.tracing.storing.retention import Retention, used
 
 log = logging.getLogger(__name__)
 

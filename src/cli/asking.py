@@ -162,8 +162,8 @@ def _live(replies: Generator[dict[str, Any], None, QueryResult]) -> QueryResult:
 def agents_in(call: Call, trace_id: str) -> int:
     """How many agents took part, as the home's spans tell; 0 when they don't."""
     from teamwright.errors import UnknownJob
-    from teamwright.tracing.reader import SpanReader
-    from teamwright.tracing.view import trace_show
+    from teamwright.tracing.reading.reader import SpanReader
+    from teamwright.tracing.reading.view import trace_show
 
     try:
         with SpanReader(call.home.spans_db, call.home.spool_dir) as reader:

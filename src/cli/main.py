@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
-from types import FrameType
 
 INTERRUPTED = 130
+try:
+    import signal
+    from types import FrameType
+except KeyboardInterrupt:  # these take milliseconds, and someone may type that fast
+    os._exit(INTERRUPTED)
 
 
 def main() -> None:

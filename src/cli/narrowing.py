@@ -11,7 +11,7 @@ import click
 from teamwright.cli.app import Call
 
 if TYPE_CHECKING:
-    from teamwright.tracing.filters import Filter
+    from teamwright.tracing.reading.filters import Filter
 
 _OPTIONS = {
     "job": click.option("--job", metavar="JOB|FILE", help="Only this job's."),
@@ -76,7 +76,7 @@ def _filter(
     import time
 
     from teamwright.cli.targets import labels, parse_job
-    from teamwright.tracing.filters import Filter, nanoseconds
+    from teamwright.tracing.reading.filters import Filter, nanoseconds
 
     return Filter(
         job=parse_job(call, job).job if job else None,

@@ -37,7 +37,7 @@ _COLOURS = {
 
 def say_shedding(home: Home) -> None:
     """A line, if traces are being dropped or have been."""
-    from teamwright.tracing.shedding import shedding
+    from teamwright.tracing.storing.shedding import shedding
 
     if (text := shedding(home.spans_db, home.spool_dir).text) is not None:
         click.secho(text, fg="yellow")

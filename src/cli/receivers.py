@@ -14,7 +14,7 @@ from teamwright.settings import OTLP_CERTIFICATE, OTLP_CONTENT, OTLP_ENDPOINT
 
 if TYPE_CHECKING:
     from teamwright.client.client import Client
-    from teamwright.tracing.endpoints import Endpoint
+    from teamwright.tracing.forwarding.endpoints import Endpoint
 
 #: Seconds that a receiver may take to shake hands; more is only worth a warning.
 _PATIENCE = 2.0
@@ -38,7 +38,7 @@ def otlp_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def wanted(environ: Mapping[str, str], otlp: Sequence[str], content: bool) -> list[Endpoint]:
     """What options and environment ask for. Raises UserError for what is no endpoint."""
     from teamwright.errors import UserError
-    from teamwright.tracing.endpoints import endpoints
+    from teamwright.tracing.forwarding.endpoints import endpoints
 
     found = endpoints(environ, otlp, content=content)
     if content and not found:

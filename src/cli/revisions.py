@@ -60,9 +60,9 @@ def sides(call: Call, first: str, second: str | None) -> tuple[Side, Side]:
 
 def queries_of(call: Call, *both: Side) -> list[dict[str, Any]]:
     """How the newest queries of each revision fared: count, errors, median ms, tokens and dollars per query."""
-    from teamwright.tracing.filters import Filter
-    from teamwright.tracing.reader import SpanReader
-    from teamwright.tracing.view import cost
+    from teamwright.tracing.reading.filters import Filter
+    from teamwright.tracing.reading.reader import SpanReader
+    from teamwright.tracing.reading.view import cost
 
     with SpanReader(call.home.spans_db, call.home.spool_dir) as reader:
         found = []

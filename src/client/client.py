@@ -21,7 +21,7 @@ from teamwright.errors import EngineUnavailable, TeamwrightError
 from teamwright.jobs.plan import Plan
 
 if TYPE_CHECKING:
-    from teamwright.tracing.endpoints import Endpoint
+    from teamwright.tracing.forwarding.endpoints import Endpoint
 
 #: Seconds: to connect (an engine that is just starting takes requests already), and for a short answer.
 _CONNECT, _ANSWER = 10.0, 30.0

@@ -56,11 +56,11 @@ from teamwright.registry.records import AgentEntry
 from teamwright.registry.service import LEASE, Registry
 from teamwright.safety.epochs import EpochFile
 from teamwright.safety.tokens import Claims, Issuer, Verifier
-from teamwright.tracing.endpoints import Endpoint
-from teamwright.tracing.instruments import Gauge
-from teamwright.tracing.retention import Retention
-from teamwright.tracing.shedding import shedding
-from teamwright.tracing.spool import SpoolName
+from teamwright.tracing.forwarding.endpoints import Endpoint
+from teamwright.tracing.metrics.instruments import Gauge
+from teamwright.tracing.shipping.spool import SpoolName
+from teamwright.tracing.storing.retention import Retention
+from teamwright.tracing.storing.shedding import shedding
 
 log = logging.getLogger("teamwright.engine")
 

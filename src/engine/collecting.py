@@ -35,9 +35,9 @@ from teamwright.home import Home
 from teamwright.host.pulse import BEAT
 from teamwright.safety.epochs import EpochFile
 from teamwright.safety.tokens import Issuer, Verifier
-from teamwright.tracing import collector
-from teamwright.tracing.instruments import Gauge
-from teamwright.tracing.spool import SpoolName
+from teamwright.tracing.metrics.instruments import Gauge
+from teamwright.tracing.shipping.spool import SpoolName
+from teamwright.tracing.storing import collector
 
 log = logging.getLogger("teamwright.spans")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from teamwright.registry.records import AgentEntry
 from teamwright.tracing import vocabulary as v
-from teamwright.tracing.instruments import Gauge
+from teamwright.tracing.metrics.instruments import Gauge
 
 _UP = ("healthy", "busy")
 

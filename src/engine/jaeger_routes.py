@@ -16,10 +16,10 @@ from starlette.routing import Route
 from teamwright.engine.auth import Gate
 from teamwright.errors import TeamwrightError, UnknownJob, UserError
 from teamwright.home import Home
-from teamwright.tracing import jaeger
-from teamwright.tracing.filters import Filter, nanoseconds
-from teamwright.tracing.reader import SpanReader
-from teamwright.tracing.view import trace_show
+from teamwright.tracing.reading import jaeger
+from teamwright.tracing.reading.filters import Filter, nanoseconds
+from teamwright.tracing.reading.reader import SpanReader
+from teamwright.tracing.reading.view import trace_show
 
 _LIMIT, _MOST = 20, 200
 #: How many traces are looked into for tags before a search ends.

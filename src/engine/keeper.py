@@ -17,19 +17,20 @@ from teamwright.engine.receivers import Receivers
 from teamwright.errors import UserError
 from teamwright.home import Home
 from teamwright.settings import TRACE_DAYS, TRACE_SIZE, Setting, number
-from teamwright.tracing import metrics_otlp, metrics_text
 from teamwright.tracing import vocabulary as v
-from teamwright.tracing.endpoints import Endpoint, endpoints
-from teamwright.tracing.forward import Forwarding
-from teamwright.tracing.instruments import ENDPOINT, Gauge
-from teamwright.tracing.metrics import Metrics
-from teamwright.tracing.parts import Parts, content_dir
-from teamwright.tracing.reader import SpanReader
-from teamwright.tracing.retention import Retention
-from teamwright.tracing.shedding import Shedding, shedding
-from teamwright.tracing.spool import SpoolName
-from teamwright.tracing.store import SpanStore
-from teamwright.tracing.trace_file import TraceFiles, size_of
+from teamwright.tracing.forwarding.endpoints import Endpoint, endpoints
+from teamwright.tracing.forwarding.forward import Forwarding
+from teamwright.tracing.metrics import otlp as metrics_otlp
+from teamwright.tracing.metrics import text as metrics_text
+from teamwright.tracing.metrics.counts import Metrics
+from teamwright.tracing.metrics.instruments import ENDPOINT, Gauge
+from teamwright.tracing.reading.reader import SpanReader
+from teamwright.tracing.reading.trace_file import TraceFiles, size_of
+from teamwright.tracing.shipping.spool import SpoolName
+from teamwright.tracing.storing.parts import Parts, content_dir
+from teamwright.tracing.storing.retention import Retention
+from teamwright.tracing.storing.shedding import Shedding, shedding
+from teamwright.tracing.storing.store import SpanStore
 
 log = logging.getLogger("teamwright.spans")
 

@@ -13,9 +13,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from teamwright.errors import EngineError
-from teamwright.tracing.collector import BODY_LIMIT
-from teamwright.tracing.instruments import Gauge
-from teamwright.tracing.spool import SpoolName
+from teamwright.tracing.metrics.instruments import Gauge
+from teamwright.tracing.shipping.spool import SpoolName
+from teamwright.tracing.storing.collector import BODY_LIMIT
 
 #: Seconds that a call may take, and those that a collector may be away meanwhile: the guard starts it again.
 _DEADLINE = 30.0

@@ -11,8 +11,8 @@ from starlette.routing import Route
 from teamwright.engine.auth import Gate
 from teamwright.engine.spans import Spans
 from teamwright.errors import TeamwrightError
-from teamwright.tracing import metrics_text
-from teamwright.tracing.instruments import Gauge
+from teamwright.tracing.metrics import text as metrics_text
+from teamwright.tracing.metrics.instruments import Gauge
 
 
 def routes(spans: Spans, gate: Gate, gauges: Callable[[], Iterable[Gauge]]) -> list[Route]:

@@ -11,7 +11,7 @@ from typing import Any
 from teamwright.engine.liveness import Incarnation
 from teamwright.errors import UserError
 from teamwright.home import write_atomically
-from teamwright.tracing.endpoints import Endpoint
+from teamwright.tracing.forwarding.endpoints import Endpoint
 
 log = logging.getLogger("teamwright.engine")
 

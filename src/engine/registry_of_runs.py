@@ -10,9 +10,9 @@ from typing import Any
 
 from teamwright.engine.state import StateReader
 from teamwright.home import Home
-from teamwright.tracing.filters import Filter
-from teamwright.tracing.reader import SpanReader
-from teamwright.tracing.run_reader import (
+from teamwright.tracing.reading.filters import Filter
+from teamwright.tracing.reading.reader import SpanReader
+from teamwright.tracing.reading.run_reader import (
     Run,
     checked,
     list_runs,

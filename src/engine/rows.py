@@ -13,9 +13,9 @@ from typing import Any
 from teamwright.engine.records import AgentRecord, JobRecord, RevisionRow, RunRow, TaskRow, TokenRow
 from teamwright.host.api import AgentState
 from teamwright.jobs.plan import Plan, revive
-from teamwright.tracing.filters import Filter
 from teamwright.tracing.propagation import ParentContext
-from teamwright.tracing.retention import KEEP
+from teamwright.tracing.reading.filters import Filter
+from teamwright.tracing.storing.retention import KEEP
 
 #: Revisions of a job that are kept.
 REVISIONS = 100

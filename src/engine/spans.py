@@ -17,14 +17,14 @@ from teamwright.engine.liveness import Incarnation
 from teamwright.engine.records import JobRecord
 from teamwright.errors import TeamwrightError
 from teamwright.home import Home
-from teamwright.tracing import collector
 from teamwright.tracing.content import Content
-from teamwright.tracing.endpoints import Endpoint
-from teamwright.tracing.exporter import Exporter, LocalShipper, Shipper
-from teamwright.tracing.parts import Parts, content_dir
+from teamwright.tracing.forwarding.endpoints import Endpoint
 from teamwright.tracing.redaction import Rule
-from teamwright.tracing.retention import Retention
-from teamwright.tracing.spool import Spool, SpoolName, spools
+from teamwright.tracing.shipping.exporter import Exporter, LocalShipper, Shipper
+from teamwright.tracing.shipping.spool import Spool, SpoolName, spools
+from teamwright.tracing.storing import collector
+from teamwright.tracing.storing.parts import Parts, content_dir
+from teamwright.tracing.storing.retention import Retention
 from teamwright.tracing.tracer import Tracer
 
 log = logging.getLogger("teamwright.engine")

@@ -24,8 +24,8 @@ from teamwright.engine.schema import STEPS
 from teamwright.engine.views import job_view
 from teamwright.errors import EngineError
 from teamwright.home import Home
-from teamwright.tracing.filters import Filter
 from teamwright.tracing.propagation import ParentContext
+from teamwright.tracing.reading.filters import Filter
 
 _GUARD, _STAY = "guard", "stay"
 #: Conversations whose newest query is remembered.

@@ -14,9 +14,9 @@ from teamwright.engine.spans import Spans
 from teamwright.engine.state import EngineState
 from teamwright.errors import UserError
 from teamwright.home import Home
-from teamwright.tracing.filters import STATUSES, Filter
-from teamwright.tracing.reader import SpanReader
-from teamwright.tracing.view import trace_list, trace_show
+from teamwright.tracing.reading.filters import STATUSES, Filter
+from teamwright.tracing.reading.reader import SpanReader
+from teamwright.tracing.reading.view import trace_list, trace_show
 
 _MOST = 1000
 

@@ -12,7 +12,7 @@ from teamwright.host.api import LaunchOrder, PortRequest
 from teamwright.jobs.mcp_plans import joined
 from teamwright.jobs.own_code import interpreter
 from teamwright.jobs.plan import AgentPlan, Plan
-from teamwright.tracing.retention import Retention
+from teamwright.tracing.storing.retention import Retention
 
 #: Makes the bearer tokens of one agent, by audience: `engine`, and `job/agent` for each callee.
 Mint = Callable[[Plan, AgentPlan], Mapping[str, str]]

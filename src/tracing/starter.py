@@ -23,9 +23,6 @@ from teamwright.tracing import vocabulary as v
 from teamwright.tracing.active import ActiveSpan, Parent, span_context
 from teamwright.tracing.attributes import clean
 from teamwright.tracing.content import Content, policy
-from teamwright.tracing.encoding import Encoder
-from teamwright.tracing.parts import Parts
-from teamwright.tracing.processor import CallableSink, SpoolProcessor
 from teamwright.tracing.propagation import ParentContext
 from teamwright.tracing.recording import (
     ATTRIBUTES_LIMIT,
@@ -37,7 +34,10 @@ from teamwright.tracing.recording import (
 )
 from teamwright.tracing.redaction import Rule
 from teamwright.tracing.runs import RunContext, current_run
-from teamwright.tracing.spool import Sink
+from teamwright.tracing.shipping.encoding import Encoder
+from teamwright.tracing.shipping.processor import CallableSink, SpoolProcessor
+from teamwright.tracing.shipping.spool import Sink
+from teamwright.tracing.storing.parts import Parts
 
 log = logging.getLogger(__name__)
 

@@ -23,7 +23,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from teamwright.agents.spec import AgentSpec, PeerSpec
 from teamwright.home import Home
 from teamwright.safety.tokens import Issuer, Role
-from teamwright.tracing.spool import scan
+from teamwright.tracing.shipping.spool import scan
 
 JOB = "team"
 

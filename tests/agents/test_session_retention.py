@@ -14,7 +14,7 @@ from teamwright.agents.session_file import FileSessions, open_sessions
 from teamwright.agents.session_retention import STEP, SessionRetention, job_of, prune_file, session_files
 from teamwright.agents.sessions import SessionKey
 from teamwright.home import Home
-from teamwright.tracing.retention import Retention
+from teamwright.tracing.storing.retention import Retention
 
 if TYPE_CHECKING:
     from .conftest import Team

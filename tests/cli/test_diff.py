@@ -16,7 +16,7 @@ from teamwright.engine.records import JobRecord
 from teamwright.engine.state import EngineState
 from teamwright.home import Home
 from teamwright.jobs import planner
-from teamwright.tracing.store import SpanStore
+from teamwright.tracing.storing.store import SpanStore
 from teamwright.tracing.testing import Spans
 from teamwright.tracing.tracer import Tracer
 

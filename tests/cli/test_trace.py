@@ -14,8 +14,8 @@ import pytest
 
 from teamwright.errors import MissingExtra
 from teamwright.home import Home
-from teamwright.tracing.store import SpanStore
-from teamwright.tracing.tables import write_parquet
+from teamwright.tracing.reading.tables import write_parquet
+from teamwright.tracing.storing.store import SpanStore
 from teamwright.tracing.testing import Spans
 from teamwright.tracing.tracer import Tracer
 

@@ -25,9 +25,9 @@ from teamwright.errors import TeamwrightError
 from teamwright.home import Home
 from teamwright.host import guard as guard_module
 from teamwright.jobs.plan import AgentPlan, Plan
-from teamwright.tracing.filters import Filter
-from teamwright.tracing.reader import SpanReader
-from teamwright.tracing.view import trace_show
+from teamwright.tracing.reading.filters import Filter
+from teamwright.tracing.reading.reader import SpanReader
+from teamwright.tracing.reading.view import trace_show
 
 from .conftest import begin, end, make_plan
 from .test_whole import eventually, of_home

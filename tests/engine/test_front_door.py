@@ -14,8 +14,8 @@ import pytest
 from teamwright.home import Home
 from teamwright.safety.tokens import Issuer, unverified
 from teamwright.tracing.propagation import RUN_EXT, TRACE_EXT, USAGE_EXT
-from teamwright.tracing.reader import SpanReader
-from teamwright.tracing.view import trace_show
+from teamwright.tracing.reading.reader import SpanReader
+from teamwright.tracing.reading.view import trace_show
 
 from .conftest import InProcess, in_process, make_plan, patient, until
 from .test_jobs import start

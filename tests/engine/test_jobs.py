@@ -13,9 +13,9 @@ from teamwright.home import Home
 from teamwright.host.api import AgentState, ExitInfo
 from teamwright.jobs.plan import Plan
 from teamwright.safety.tokens import unverified
-from teamwright.tracing.filters import Filter
-from teamwright.tracing.reader import SpanReader
-from teamwright.tracing.view import trace_show
+from teamwright.tracing.reading.filters import Filter
+from teamwright.tracing.reading.reader import SpanReader
+from teamwright.tracing.reading.view import trace_show
 
 from .conftest import InProcess, in_process, make_plan, patient, until
 

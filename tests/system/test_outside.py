@@ -22,7 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from teamwright.tracing import glossary
 from teamwright.tracing import vocabulary as v
-from teamwright.tracing.instruments import INSTRUMENTS
+from teamwright.tracing.metrics.instruments import INSTRUMENTS
 from teamwright.tracing.testing import attributes
 
 if TYPE_CHECKING:

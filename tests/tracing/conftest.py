@@ -20,9 +20,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from starlette.applications import Starlette
 
-from teamwright.tracing.collector import routes
-from teamwright.tracing.spool import Spool
-from teamwright.tracing.store import SpanStore
+from teamwright.tracing.shipping.spool import Spool
+from teamwright.tracing.storing.collector import routes
+from teamwright.tracing.storing.store import SpanStore
 from teamwright.tracing.testing import Spans
 from teamwright.tracing.tracer import Tracer
 

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from teamwright.tracing import vocabulary as v
-from teamwright.tracing.analysis import costs, critical_path, difference, time_ns
-from teamwright.tracing.reader import SpanReader
-from teamwright.tracing.store import SpanStore
+from teamwright.tracing.reading.analysis import costs, critical_path, difference, time_ns
+from teamwright.tracing.reading.reader import SpanReader
+from teamwright.tracing.reading.view import trace_show
+from teamwright.tracing.storing.store import SpanStore
 from teamwright.tracing.testing import Spans
 from teamwright.tracing.tracer import Tracer
-from teamwright.tracing.view import trace_show
 
 
 def span(id_: str, parent: str | None, operation: str, start: int, end: int, **more: Any) -> dict[str, Any]:

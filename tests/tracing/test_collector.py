@@ -17,10 +17,10 @@ from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 from starlette.requests import Request
 
 from teamwright.errors import Refused, TokenRefused
-from teamwright.tracing.collector import Unacceptable, _Arriving
-from teamwright.tracing.reader import SpanReader
-from teamwright.tracing.rows import Writer
-from teamwright.tracing.store import SpanStore, Stored
+from teamwright.tracing.reading.reader import SpanReader
+from teamwright.tracing.storing.collector import Unacceptable, _Arriving
+from teamwright.tracing.storing.rows import Writer
+from teamwright.tracing.storing.store import SpanStore, Stored
 from teamwright.tracing.testing import Spans
 from teamwright.tracing.tracer import Tracer
 

@@ -10,8 +10,8 @@ from opentelemetry import trace as otel
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status, TracesData
 from opentelemetry.trace import SpanContext, SpanKind, StatusCode, TraceFlags, TraceState
 
-from teamwright.tracing.encoding import Encoder, any_value
 from teamwright.tracing.recording import RecordedLink, RecordedSpan
+from teamwright.tracing.shipping.encoding import Encoder, any_value
 from teamwright.tracing.vocabulary import SCOPE
 
 VALUES: list[Any] = [

@@ -3,14 +3,14 @@ from __future__ import annotations
 import csv
 import io
 
-from teamwright.tracing import jaeger
-from teamwright.tracing.export import COLUMNS, chrome, table
-from teamwright.tracing.filters import Filter
-from teamwright.tracing.reader import SpanReader
-from teamwright.tracing.store import SpanStore
+from teamwright.tracing.reading import jaeger
+from teamwright.tracing.reading.export import COLUMNS, chrome, table
+from teamwright.tracing.reading.filters import Filter
+from teamwright.tracing.reading.reader import SpanReader
+from teamwright.tracing.reading.view import trace_show
+from teamwright.tracing.storing.store import SpanStore
 from teamwright.tracing.testing import Spans
 from teamwright.tracing.tracer import Tracer
-from teamwright.tracing.view import trace_show
 
 
 def shown(tracer: Tracer, spans: Spans, store: SpanStore) -> dict[str, object]:

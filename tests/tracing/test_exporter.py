@@ -6,13 +6,13 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
-from teamwright.tracing.exporter import Exporter, Later, LocalShipper, Shipper, Unwanted
-from teamwright.tracing.reader import SpanReader
-from teamwright.tracing.rows import decode
-from teamwright.tracing.spool import Spool
-from teamwright.tracing.store import SpanStore
+from teamwright.tracing.reading.reader import SpanReader
+from teamwright.tracing.reading.view import trace_show
+from teamwright.tracing.shipping.exporter import Exporter, Later, LocalShipper, Shipper, Unwanted
+from teamwright.tracing.shipping.spool import Spool
+from teamwright.tracing.storing.rows import decode
+from teamwright.tracing.storing.store import SpanStore
 from teamwright.tracing.tracer import Tracer
-from teamwright.tracing.view import trace_show
 
 Make = Callable[..., tuple[Tracer, Spool]]
 Serve = Callable[..., AbstractAsyncContextManager[str]]

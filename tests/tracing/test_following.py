@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-from teamwright.tracing.filters import Filter
-from teamwright.tracing.following import Follower
-from teamwright.tracing.store import SpanStore
+from teamwright.tracing.reading.filters import Filter
+from teamwright.tracing.reading.following import Follower
+from teamwright.tracing.storing.store import SpanStore
 from teamwright.tracing.testing import Spans
 from teamwright.tracing.tracer import Tracer
 

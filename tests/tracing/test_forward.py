@@ -26,11 +26,11 @@ from teamwright.cli.receivers import unreachable
 from teamwright.errors import UserError
 from teamwright.tracing import glossary
 from teamwright.tracing import vocabulary as v
-from teamwright.tracing.endpoints import Endpoint, endpoints
-from teamwright.tracing.forward import Forwarding
+from teamwright.tracing.forwarding.endpoints import Endpoint, endpoints
+from teamwright.tracing.forwarding.forward import Forwarding
+from teamwright.tracing.forwarding.outward import described, without_content
 from teamwright.tracing.messages import message, text, tool_result
-from teamwright.tracing.outward import described, without_content
-from teamwright.tracing.store import SpanStore
+from teamwright.tracing.storing.store import SpanStore
 from teamwright.tracing.testing import Spans, attributes
 from teamwright.tracing.tracer import Tracer
 

@@ -6,8 +6,8 @@ import pytest
 from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, TracesData
 
-from teamwright.tracing.framing import framed
-from teamwright.tracing.rows import BadSpans, decode
+from teamwright.tracing.storing.framing import framed
+from teamwright.tracing.storing.rows import BadSpans, decode
 from teamwright.tracing.testing import Spans
 from teamwright.tracing.tracer import Tracer
 

@@ -13,13 +13,13 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from teamwright.tracing import vocabulary as v
-from teamwright.tracing.lanes import cells_of, errors
-from teamwright.tracing.reader import SpanReader
-from teamwright.tracing.store import SpanStore
+from teamwright.tracing.reading.reader import SpanReader
+from teamwright.tracing.reading.view import trace_show
+from teamwright.tracing.showing.lanes import cells_of, errors
+from teamwright.tracing.showing.tree import render_trace
+from teamwright.tracing.storing.store import SpanStore
 from teamwright.tracing.testing import Clock, Spans, attributes
 from teamwright.tracing.tracer import Tracer
-from teamwright.tracing.tree import render_trace
-from teamwright.tracing.view import trace_show
 
 
 def test_lanes_show_what_an_agent_did_in_each_part_of_the_time() -> None:

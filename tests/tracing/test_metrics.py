@@ -8,10 +8,11 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from teamwright.tracing import metrics_otlp, metrics_text
-from teamwright.tracing.instruments import INSTRUMENTS, Gauge
-from teamwright.tracing.metrics import Metrics
-from teamwright.tracing.store import SpanStore
+from teamwright.tracing.metrics import otlp as metrics_otlp
+from teamwright.tracing.metrics import text as metrics_text
+from teamwright.tracing.metrics.counts import Metrics
+from teamwright.tracing.metrics.instruments import INSTRUMENTS, Gauge
+from teamwright.tracing.storing.store import SpanStore
 from teamwright.tracing.testing import Clock, Spans
 from teamwright.tracing.tracer import Tracer
 
@@ -121,7 +122,7 @@ def test_otlp(metrics: Metrics) -> None:
 
 
 def test_no_more_series_than_there_may_be(monkeypatch: pytest.MonkeyPatch, spans: Spans, store: SpanStore) -> None:
-    monkeypatch.setattr("teamwright.tracing.metrics.SERIES_LIMIT", 3)
+    monkeypatch.setattr("teamwright.tracing.metrics.counts.SERIES_LIMIT", 3)
     metrics = Metrics()
     store.listen_to_spans(metrics.take)
     tracer = Tracer("lead", "team", "1", spans, strict=True)

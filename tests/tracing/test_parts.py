@@ -14,9 +14,9 @@ from teamwright.engine.liveness import Incarnation
 from teamwright.home import Home
 from teamwright.tracing import vocabulary as v
 from teamwright.tracing.messages import encode, message, plain_text, text, to_json, tool_result
-from teamwright.tracing.parts import LARGE, Parts, content_dir
-from teamwright.tracing.reader import SpanReader
-from teamwright.tracing.retention import Retention
+from teamwright.tracing.reading.reader import SpanReader
+from teamwright.tracing.storing.parts import LARGE, Parts, content_dir
+from teamwright.tracing.storing.retention import Retention
 from teamwright.tracing.testing import Spans, attributes
 from teamwright.tracing.tracer import Tracer
 

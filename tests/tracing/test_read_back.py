@@ -14,11 +14,11 @@ import pytest
 
 from teamwright.errors import TeamwrightError
 from teamwright.home import Home
-from teamwright.tracing.endpoints import endpoints
-from teamwright.tracing.read_back import Found, read_back
-from teamwright.tracing.reader import SpanReader
-from teamwright.tracing.sending import send
-from teamwright.tracing.store import SpanStore
+from teamwright.tracing.forwarding.endpoints import endpoints
+from teamwright.tracing.forwarding.read_back import Found, read_back
+from teamwright.tracing.forwarding.sending import send
+from teamwright.tracing.reading.reader import SpanReader
+from teamwright.tracing.storing.store import SpanStore
 from teamwright.tracing.testing import Spans
 from teamwright.tracing.tracer import Tracer
 

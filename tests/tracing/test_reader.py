@@ -11,15 +11,15 @@ import pytest
 
 from teamwright.database import connect, migrate
 from teamwright.errors import UnknownJob
-from teamwright.tracing.filters import Filter
-from teamwright.tracing.reader import SpanReader
-from teamwright.tracing.schema import STEPS
-from teamwright.tracing.spool import Spool
-from teamwright.tracing.store import SpanStore
-from teamwright.tracing.tables import rows
+from teamwright.tracing.reading.filters import Filter
+from teamwright.tracing.reading.reader import SpanReader
+from teamwright.tracing.reading.tables import rows
+from teamwright.tracing.reading.view import trace_list, trace_show
+from teamwright.tracing.shipping.spool import Spool
+from teamwright.tracing.storing.schema import STEPS
+from teamwright.tracing.storing.store import SpanStore
 from teamwright.tracing.testing import Spans
 from teamwright.tracing.tracer import Tracer
-from teamwright.tracing.view import trace_list, trace_show
 
 Make = Callable[..., tuple[Tracer, Spool]]
 
@@ -107,7 +107,7 @@ def test_a_summary_and_its_spans_are_of_one_moment(
         db.set_trace_callback(seen)
         return db
 
-    monkeypatch.setattr("teamwright.tracing.reader.connect", opened)
+    monkeypatch.setattr("teamwright.tracing.reading.reader.connect", opened)
     for spool in (door_spool, *((lead_spool,) if where == "shown" else ())):
         spool.ack(spool.size)
     if where == "shown":
@@ -191,8 +191,8 @@ def test_the_keys_that_scripts_rely_on(tracer: Tracer, spans: Spans, store: Span
 def test_reading_imports_no_sdk_and_starts_nothing() -> None:
     code = (
         "import sys, threading\n"
-        "import teamwright.tracing.vocabulary, teamwright.tracing.runs, teamwright.tracing.view\n"
-        "import teamwright.tracing.reader, teamwright.tracing.logs, teamwright.tracing.tree\n"
+        "import teamwright.tracing.vocabulary, teamwright.tracing.runs, teamwright.tracing.reading.view\n"
+        "import teamwright.tracing.reading.reader, teamwright.tracing.logs, teamwright.tracing.showing.tree\n"
         "bad = [name for name in sys.modules if name.startswith(('opentelemetry.sdk', 'opentelemetry.trace', 'httpx',"
         " 'starlette', 'asyncio'))]\n"
         "assert not bad, bad\n"

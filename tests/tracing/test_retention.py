@@ -7,11 +7,11 @@ from pathlib import Path
 from teamwright.engine.keeper import LocalKeeper
 from teamwright.engine.liveness import Incarnation
 from teamwright.home import Home
-from teamwright.tracing.reader import SpanReader
-from teamwright.tracing.retention import Retention
-from teamwright.tracing.store import SpanStore
+from teamwright.tracing.reading.reader import SpanReader
+from teamwright.tracing.reading.trace_file import size_of, write
+from teamwright.tracing.storing.retention import Retention
+from teamwright.tracing.storing.store import SpanStore
 from teamwright.tracing.testing import Clock, Spans
-from teamwright.tracing.trace_file import size_of, write
 from teamwright.tracing.tracer import Tracer
 
 DAY = 86_400 * 10**9

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from teamwright.errors import SpoolFull
-from teamwright.tracing.filters import Filter
-from teamwright.tracing.reader import SpanReader
-from teamwright.tracing.room import RESERVE, Room
-from teamwright.tracing.spool import Spool, dropped_spans
-from teamwright.tracing.store import SpanStore, StoreFull
-from teamwright.tracing.tables import columns, rows
+from teamwright.tracing.reading.filters import Filter
+from teamwright.tracing.reading.reader import SpanReader
+from teamwright.tracing.reading.tables import columns, rows
+from teamwright.tracing.shipping.spool import Spool, dropped_spans
+from teamwright.tracing.storing.room import RESERVE, Room
+from teamwright.tracing.storing.store import SpanStore, StoreFull
 from teamwright.tracing.testing import Spans
 from teamwright.tracing.tracer import Tracer
 

@@ -10,13 +10,13 @@ import pytest
 
 from teamwright.backends.api import Usage
 from teamwright.errors import UnknownJob
-from teamwright.tracing.filters import Filter
-from teamwright.tracing.reader import SpanReader
-from teamwright.tracing.retention import Retention
-from teamwright.tracing.run_reader import checked, list_runs, runs_of_trace, unique
+from teamwright.tracing.reading.filters import Filter
+from teamwright.tracing.reading.reader import SpanReader
+from teamwright.tracing.reading.run_reader import checked, list_runs, runs_of_trace, unique
 from teamwright.tracing.runs import RunContext, RunId
-from teamwright.tracing.spool import Spool
-from teamwright.tracing.store import SpanStore
+from teamwright.tracing.shipping.spool import Spool
+from teamwright.tracing.storing.retention import Retention
+from teamwright.tracing.storing.store import SpanStore
 from teamwright.tracing.tracer import Tracer
 
 Make = Callable[..., tuple[Tracer, Spool]]

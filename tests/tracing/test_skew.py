@@ -2,12 +2,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from teamwright.tracing.reader import SpanReader
-from teamwright.tracing.skew import correct
-from teamwright.tracing.store import SpanStore
+from teamwright.tracing.reading.reader import SpanReader
+from teamwright.tracing.reading.skew import correct
+from teamwright.tracing.reading.view import trace_show
+from teamwright.tracing.storing.store import SpanStore
 from teamwright.tracing.testing import Clock, Spans
 from teamwright.tracing.tracer import Tracer
-from teamwright.tracing.view import trace_show
 
 
 def span(

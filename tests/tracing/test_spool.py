@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from teamwright.errors import SpoolFull
-from teamwright.tracing.rows import decode
-from teamwright.tracing.spool import Record, Spool, SpoolName, pending, read_ack, spools
+from teamwright.tracing.shipping.spool import Record, Spool, SpoolName, pending, read_ack, spools
+from teamwright.tracing.storing.rows import decode
 from teamwright.tracing.testing import Spans, attributes
 from teamwright.tracing.tracer import Tracer
 
@@ -119,7 +119,7 @@ def test_marks_that_make_no_sense_mean_from_the_beginning(tmp_path: Path) -> Non
 CHILD = """
 import sys
 from pathlib import Path
-from teamwright.tracing.spool import Spool
+from teamwright.tracing.shipping.spool import Spool
 from teamwright.tracing.tracer import Tracer
 tracer = Tracer("lead", "team", "i1", Spool.create(Path(sys.argv[1]), "team", "lead", "i1"), strict=True)
 print("go", flush=True)

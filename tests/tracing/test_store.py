@@ -16,13 +16,13 @@ from teamwright.database import connect
 from teamwright.errors import StoreTooNew
 from teamwright.tracing import vocabulary as v
 from teamwright.tracing.propagation import ParentContext
-from teamwright.tracing.reader import SpanReader
-from teamwright.tracing.rows import BadSpans
-from teamwright.tracing.spool import Spool, SpoolName
-from teamwright.tracing.store import SpanStore, StoreBusy
+from teamwright.tracing.reading.reader import SpanReader
+from teamwright.tracing.reading.view import cost, trace_show
+from teamwright.tracing.shipping.spool import Spool, SpoolName
+from teamwright.tracing.storing.rows import BadSpans
+from teamwright.tracing.storing.store import SpanStore, StoreBusy
 from teamwright.tracing.testing import Spans
 from teamwright.tracing.tracer import Tracer
-from teamwright.tracing.view import cost, trace_show
 
 Make = Callable[..., tuple[Tracer, Spool]]
 

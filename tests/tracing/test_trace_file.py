@@ -13,15 +13,15 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from teamwright.tracing.propagation import ParentContext
-from teamwright.tracing.reader import SpanReader
-from teamwright.tracing.store import SpanStore
+from teamwright.tracing.reading.reader import SpanReader
+from teamwright.tracing.reading.trace_file import TraceFiles
+from teamwright.tracing.reading.view import trace_list, trace_show
+from teamwright.tracing.showing.tree import render_list, render_trace
+from teamwright.tracing.showing.tree_rows import Row, Rows
+from teamwright.tracing.showing.wording import duration
+from teamwright.tracing.storing.store import SpanStore
 from teamwright.tracing.testing import Clock, Ids, Spans
-from teamwright.tracing.trace_file import TraceFiles
 from teamwright.tracing.tracer import Tracer
-from teamwright.tracing.tree import render_list, render_trace
-from teamwright.tracing.tree_rows import Row, Rows
-from teamwright.tracing.view import trace_list, trace_show
-from teamwright.tracing.wording import duration
 
 
 class Naps:

@@ -6,8 +6,8 @@ from pathlib import Path
 from scripts import trace_docs
 from teamwright.tracing import glossary
 from teamwright.tracing import vocabulary as v
-from teamwright.tracing.reader import SpanReader
-from teamwright.tracing.tables import VIEWS
+from teamwright.tracing.reading.reader import SpanReader
+from teamwright.tracing.reading.tables import VIEWS
 from teamwright.tracing.testing import Spans, attributes
 from teamwright.tracing.tracer import Tracer
 

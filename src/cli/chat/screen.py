@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console, Group, RenderableType
 
     from teamwright.client.results import QueryResult
-    from teamwright.tracing.activity import Doing
+    from teamwright.tracing.reading.activity import Doing
 
 Replies = Generator[dict[str, Any], None, "QueryResult"]
 #: Of what goes on at once, so much is shown.

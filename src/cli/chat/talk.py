@@ -94,7 +94,7 @@ class Talk:
     # --- asking -----------------------------------------------------------------------------------
 
     def _ask(self, text: str, files: list[File]) -> None:
-        from teamwright.tracing.activity import doing
+        from teamwright.tracing.reading.activity import doing
 
         began, reading = time.time_ns(), Reading()
 
@@ -193,9 +193,9 @@ class Talk:
             self._screen.note("there are no sessions")
 
     def _trace(self, how: str) -> None:
-        from teamwright.tracing.reader import SpanReader
-        from teamwright.tracing.tree import render_trace
-        from teamwright.tracing.view import trace_show
+        from teamwright.tracing.reading.reader import SpanReader
+        from teamwright.tracing.reading.view import trace_show
+        from teamwright.tracing.showing.tree import render_trace
 
         if how not in ("", "full"):
             raise UserError(f"/trace {how}: only `full` may follow")

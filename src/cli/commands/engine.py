@@ -90,7 +90,7 @@ def _print(call: Call, found: dict[str, Any]) -> None:
             + (f", {lost} spans lost" if lost else "")
             + (f"\n          {to['trouble']}" if to["trouble"] else "")
         )
-    from teamwright.tracing.shedding import Shedding
+    from teamwright.tracing.storing.shedding import Shedding
 
     if (told := Shedding(**found["traces"]).text) is not None:
         click.echo(f"traces    {told}")

@@ -10,7 +10,7 @@ from teamwright.cli.app import Call, app, command
 from teamwright.cli.narrowing import limited, narrowed
 
 if TYPE_CHECKING:
-    from teamwright.tracing.filters import Filter
+    from teamwright.tracing.reading.filters import Filter
 
 
 @app.group("runs")
@@ -35,7 +35,7 @@ def list_runs(call: Call, which: Filter, limit: int) -> None:
         click.echo("next: " + call.next("query JOB 'your question'"))
         return
     from teamwright.cli.output import console
-    from teamwright.tracing.run_tree import render_list
+    from teamwright.tracing.showing.run_tree import render_list
 
     screen = console()
     screen.print(render_list(found, screen.width))
@@ -56,7 +56,7 @@ def show(call: Call, run_id: str | None) -> None:
         call.emit({**run, "tree": tree})
         return
     from teamwright.cli.output import console
-    from teamwright.tracing.run_tree import render_run
+    from teamwright.tracing.showing.run_tree import render_run
 
     screen = console(width=120)
     screen.print(render_run(run, tree, screen.width))

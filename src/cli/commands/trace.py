@@ -10,7 +10,7 @@ from teamwright.cli.app import Call, app, command
 from teamwright.cli.narrowing import limited, narrowed
 
 if TYPE_CHECKING:
-    from teamwright.tracing.filters import Filter
+    from teamwright.tracing.reading.filters import Filter
 
 
 @app.group("trace")
@@ -27,8 +27,8 @@ def list_traces(call: Call, which: Filter, limit: int, deployments: bool) -> Non
     """List traces, newest first."""
     from dataclasses import replace
 
-    from teamwright.tracing.reader import SpanReader
-    from teamwright.tracing.view import trace_list
+    from teamwright.tracing.reading.reader import SpanReader
+    from teamwright.tracing.reading.view import trace_list
 
     wanted = replace(which, kind="deployment") if deployments else which
     with SpanReader(call.home.spans_db, call.home.spool_dir) as reader:
@@ -41,7 +41,7 @@ def list_traces(call: Call, which: Filter, limit: int, deployments: bool) -> Non
         click.echo("next: " + call.next("query JOB 'your question'"))
         return
     from teamwright.cli.output import console, say_shedding
-    from teamwright.tracing.tree import render_list
+    from teamwright.tracing.showing.tree import render_list
 
     screen = console()
     screen.print(render_list(found, screen.width))
@@ -60,8 +60,8 @@ def show(call: Call, trace_id: str | None, job: str | None, full: bool, span_id:
     `*` marks what the end waited for; `time` says where the time went, and adds up exactly.
     """
     from teamwright.cli.targets import parse_job
-    from teamwright.tracing.reader import SpanReader
-    from teamwright.tracing.view import trace_show
+    from teamwright.tracing.reading.reader import SpanReader
+    from teamwright.tracing.reading.view import trace_show
 
     name = parse_job(call, job).job if job else None
     with SpanReader(call.home.spans_db, call.home.spool_dir) as reader:
@@ -75,7 +75,7 @@ def show(call: Call, trace_id: str | None, job: str | None, full: bool, span_id:
         call.emit(found)
         return
     from teamwright.cli.output import console
-    from teamwright.tracing.tree import render_trace
+    from teamwright.tracing.showing.tree import render_trace
 
     screen = console(width=120)
     screen.print(render_trace(found, full=full, width=screen.width))
@@ -83,7 +83,7 @@ def show(call: Call, trace_id: str | None, job: str | None, full: bool, span_id:
 
 def _unfold(call: Call, show: dict[str, Any]) -> None:
     """Put the large texts back that lie in files of their own."""
-    from teamwright.tracing.parts import Parts, content_dir
+    from teamwright.tracing.storing.parts import Parts, content_dir
 
     parts = Parts(content_dir(call.home.spool_dir))
     for span in show["spans"]:
@@ -100,7 +100,7 @@ def _show_span(call: Call, show: dict[str, Any], span_id: str) -> None:
         call.emit(spans[0])
         return
     from teamwright.cli.output import console
-    from teamwright.tracing.tree import render_span
+    from teamwright.tracing.showing.tree import render_span
 
     console(width=120).print(render_span(spans[0]))
 

@@ -11,7 +11,7 @@ from teamwright.cli.commands.trace import trace
 from teamwright.cli.narrowing import limited, narrowed
 
 if TYPE_CHECKING:
-    from teamwright.tracing.filters import Filter
+    from teamwright.tracing.reading.filters import Filter
 
 #: So many of the newest have a line of their own.
 _SESSIONS = 10
@@ -23,18 +23,18 @@ _SESSIONS = 10
 @click.pass_obj
 def diff(call: Call, first: str, second: str) -> None:
     """What changed from trace A to trace B."""
-    from teamwright.tracing.analysis import difference
-    from teamwright.tracing.reader import SpanReader
-    from teamwright.tracing.view import trace_show
+    from teamwright.tracing.reading.analysis import difference
+    from teamwright.tracing.reading.reader import SpanReader
+    from teamwright.tracing.reading.view import trace_show
 
     with SpanReader(call.home.spans_db, call.home.spool_dir) as reader:
         found = difference(trace_show(reader.show(first)), trace_show(reader.show(second)))
     if call.json:
         call.emit(found)
         return
-    from teamwright.tracing.analysis import KINDS
     from teamwright.tracing.messages import plain_text
-    from teamwright.tracing.wording import TIMES, duration, excerpt
+    from teamwright.tracing.reading.analysis import KINDS
+    from teamwright.tracing.showing.wording import TIMES, duration, excerpt
 
     for name, (one, two) in found["changed"].items():
         sides = [plain_text(side) if name == "answer" else side for side in (one, two)]
@@ -60,9 +60,9 @@ def diff(call: Call, first: str, second: str) -> None:
 @click.pass_obj
 def stats(call: Call, which: Filter, limit: int) -> None:
     """Sum up the newest queries: how long, how large, how dear, and where the time went."""
-    from teamwright.tracing.reader import SpanReader
-    from teamwright.tracing.stats import summed
-    from teamwright.tracing.view import trace_show
+    from teamwright.tracing.reading.reader import SpanReader
+    from teamwright.tracing.reading.stats import summed
+    from teamwright.tracing.reading.view import trace_show
 
     with SpanReader(call.home.spans_db, call.home.spool_dir) as reader:
         found: dict[str, Any] = summed(
@@ -80,7 +80,7 @@ def stats(call: Call, which: Filter, limit: int) -> None:
     click.echo(f"time: median {took['p50']:.0f} ms, 95 % within {took['p95']:.0f} ms, longest {took['max']:.0f} ms")
     click.echo(f"per query: {found['spans_per_query']:.1f} spans, {found['bytes_per_query']:.0f} bytes")
     click.echo(f"cost: {_cost(found)}; tokens {found['input_tokens']} in, {found['output_tokens']} out")
-    from teamwright.tracing.wording import TIMES
+    from teamwright.tracing.showing.wording import TIMES
 
     click.echo(
         "where the time went: " + ", ".join(f"{TIMES[kind]} {share:.1%}" for kind, share in found["time_share"].items())

@@ -55,9 +55,9 @@ def export(
 def _one(call: Call, trace_id: str | None, job: str | None, kind: str, output: Path | None) -> None:
     import json
 
-    from teamwright.tracing.export import chrome, table
-    from teamwright.tracing.reader import SpanReader
-    from teamwright.tracing.view import trace_show
+    from teamwright.tracing.reading.export import chrome, table
+    from teamwright.tracing.reading.reader import SpanReader
+    from teamwright.tracing.reading.view import trace_show
 
     with SpanReader(call.home.spans_db, call.home.spool_dir) as reader:
         found = reader.show(trace_id, job=job)
@@ -82,9 +82,9 @@ def _table(call: Call, view: str, job: str | None, since: str | None, kind: str,
     import time
 
     from teamwright.errors import UserError
-    from teamwright.tracing.filters import nanoseconds
-    from teamwright.tracing.reader import SpanReader
-    from teamwright.tracing.tables import columns, rows, write_csv, write_parquet
+    from teamwright.tracing.reading.filters import nanoseconds
+    from teamwright.tracing.reading.reader import SpanReader
+    from teamwright.tracing.reading.tables import columns, rows, write_csv, write_parquet
 
     begin = time.time_ns() - nanoseconds(since) if since else None
     if kind == "parquet" and output is None:

@@ -12,7 +12,7 @@ from teamwright.cli.commands.trace import trace
 from teamwright.cli.receivers import otlp_options, wanted
 
 if TYPE_CHECKING:
-    from teamwright.tracing.read_back import Found
+    from teamwright.tracing.forwarding.read_back import Found
 
 
 @command("send", group=trace)
@@ -29,8 +29,8 @@ def send(
     """Send one trace that is stored here; the newest without an ID. Needs no engine."""
     from teamwright.cli.targets import parse_job
     from teamwright.errors import TeamwrightError, UserError
-    from teamwright.tracing.reader import SpanReader
-    from teamwright.tracing.sending import send as send_trace
+    from teamwright.tracing.forwarding.sending import send as send_trace
+    from teamwright.tracing.reading.reader import SpanReader
 
     name = parse_job(call, job).job if job else None
     kind, url = _tool(tool) if tool else ("", "")
@@ -46,7 +46,7 @@ def send(
             click.echo(f"trace {found.trace_id[:8]}: {count} spans sent to {endpoint.url}")
     back = None
     if kind:
-        from teamwright.tracing.read_back import read_back
+        from teamwright.tracing.forwarding.read_back import read_back
 
         back = read_back(kind, url, found.trace_id, spans=count)
         if not call.json:
@@ -59,7 +59,7 @@ def send(
 
 def _tool(text: str) -> tuple[str, str]:
     from teamwright.errors import UserError
-    from teamwright.tracing.read_back import TOOLS
+    from teamwright.tracing.forwarding.read_back import TOOLS
 
     kind, _, url = text.partition("=")
     if kind not in TOOLS or not url.startswith(("http://", "https://")):

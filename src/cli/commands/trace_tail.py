@@ -11,7 +11,7 @@ from teamwright.cli.commands.trace import trace
 from teamwright.cli.narrowing import narrowed
 
 if TYPE_CHECKING:
-    from teamwright.tracing.filters import Filter
+    from teamwright.tracing.reading.filters import Filter
 
 _PAUSE = 0.3
 
@@ -28,8 +28,8 @@ def tail(call: Call, which: Filter, seconds: float | None) -> None:
     """
     import time
 
-    from teamwright.tracing.following import Follower
-    from teamwright.tracing.wording import duration
+    from teamwright.tracing.reading.following import Follower
+    from teamwright.tracing.showing.wording import duration
 
     until = None if seconds is None else time.monotonic() + seconds
     follower = Follower(call.home.spans_db, which)

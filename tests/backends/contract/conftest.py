@@ -14,8 +14,8 @@ import httpx
 import pytest
 
 from teamwright.backends.api import Limits
-from teamwright.tracing.parts import Parts, content_dir
 from teamwright.tracing.propagation import RUN_EXT
+from teamwright.tracing.storing.parts import Parts, content_dir
 from tests.agents.conftest import JOB, Span, Team, answer_text, message
 from tests.backends.contract.adapters import ADAPTERS, Adapter
 from tests.standins.script import Call, Line, Seen
