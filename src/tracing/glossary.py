@@ -159,6 +159,7 @@ EVENTS: Final[dict[str, tuple[str, str]]] = {
     ),
     v.EVENT_RESUMED: ("The backend took up its conversation again, in a new process.", "teamwright.reason=6f1c…"),
     v.EVENT_TAKEN_UP: ("The program of a backend has the message; before that it may have had to start.", ""),
+    v.EVENT_THROUGH: ("The program of a backend has nothing more to do for the message; what follows is ours.", ""),
     v.EVENT_SUBSCRIBED: ("A client whose connection broke reads the task again.", ""),
     v.EVENT_PUSH: ("A push notification went out.", "teamwright.a2a.push_to=https://example.com/hook"),
     v.EVENT_UNHEALTHY: ("An agent missed its health checks.", "teamwright.reason=hung"),

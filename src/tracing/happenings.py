@@ -43,6 +43,10 @@ class Happenings:
         """The program of a backend has the message."""
         return self.event(v.EVENT_TAKEN_UP, at_ns=at_ns)
 
+    def through(self, *, at_ns: int | None = None) -> Self:
+        """The program of a backend has nothing more to do for the message."""
+        return self.event(v.EVENT_THROUGH, at_ns=at_ns)
+
     def denied(self, reason: str, *, rule: str | None = None) -> Self:
         """It was not allowed, so it was not done. The span is not failed by this: `fail` says that."""
         return self.event(v.EVENT_DENIED, {v.REASON: reason, v.RULE: rule})

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 HOOKS = (
     "UserPromptSubmit", "PreToolUse", "PostToolUse", "PostToolUseFailure", "PostToolBatch", "SubagentStart",
-    "SubagentStop", "PostCompact",
+    "SubagentStop", "PreCompact", "PostCompact", "Stop",
 )  # fmt: skip
 _CALL_ID = "claudecode/toolUseId"
 #: Seconds that the CLI gets to be there, to react to an interrupt, to end by itself.

@@ -103,9 +103,7 @@ class Exchange:
         elif isinstance(message, sdk.SystemMessage):
             self._system(message.subtype, message.data, at_ns)
         elif isinstance(message, sdk.RateLimitEvent):
-            about = message.rate_limit_info
-            if about.status != "allowed":
-                self._turn.tracer.current().rate_limited(message=f"{about.rate_limit_type}: {about.status}")
+            self._near_a_limit(message.rate_limit_info)
         elif isinstance(message, sdk.AssistantMessage):
             self._said_by_model(message, at_ns)
         elif isinstance(message, sdk.UserMessage):
@@ -115,6 +113,15 @@ class Exchange:
             else:
                 self._connection.messages.extend(results)
         return None
+
+    def _near_a_limit(self, about: Any) -> None:
+        """What an account may use is nearly used up, or is: only accounts that are logged in are told."""
+        if about.status == "allowed":
+            return
+        used = f", {about.utilization:.0%} used" if about.utilization is not None else ""
+        again = max(0.0, about.resets_at - time.time()) if about.resets_at and about.status == "rejected" else None
+        said = f"{about.rate_limit_type}: {about.status}{used}"
+        self._turn.tracer.current().rate_limited(retry_after=again, message=said)
 
     def _said_by_model(self, message: Any, at_ns: int) -> None:
         text = "\n".join(block.text for block in message.content if isinstance(block, sdk.TextBlock))
@@ -167,6 +174,10 @@ class Exchange:
             self._agents.ends(hook)
         elif hook.name == "UserPromptSubmit":
             self._turn.tracer.current().taken_up(at_ns=hook.at_ns)
+        elif hook.name == "Stop":
+            self._turn.tracer.current().through(at_ns=hook.at_ns)
+        elif hook.name == "PreCompact":
+            self._calls.compacting(hook.at_ns)
         elif hook.name == "PostCompact":
             self._summary = str(given.get("compact_summary") or "")
         return hook.answer({})

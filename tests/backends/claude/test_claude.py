@@ -121,7 +121,7 @@ async def test_processes_end_when_idle_and_come_back(
         assert before not in processes()
     assert list(api.wait(2).said) == ["first", "one", "second"]
     ((_, agent),) = by_name(spans)["agent"]
-    assert [event.name for event in agent.events] == ["resumed", "taken up"]
+    assert [event.name for event in agent.events] == ["resumed", "taken up", "through"]
     assert processes() == []
 
 
