@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import difflib
 import json
 import logging
 import time
@@ -16,9 +15,9 @@ from uuid import uuid4
 
 import httpx
 
-from teamwright.agents.breaker import Breaker
 from teamwright.agents.budget import Grant, PeerBudget
 from teamwright.agents.channel import Broken, Channels, Reply, TooLong, Unreachable
+from teamwright.agents.discovery.directory import NAME_LIMIT, Directory
 from teamwright.agents.foreign import endpoint, fetch_card
 from teamwright.agents.sessions import peer_session
 from teamwright.agents.spec import FOREIGN, AgentSpec, PeerSpec
@@ -45,8 +44,6 @@ _REST, _REST_SHARE = 0.5, 0.05
 #: Conversations of peers that gave them names of their own.
 _SESSIONS = 10_000
 _RETRY_PAUSE = 0.1
-#: Characters of a name that a model made up.
-_NAME_LIMIT = 120
 #: Failures of calls that did not get there: they cost nothing.
 _FREE = frozenset(["unreachable", "bad_card", "unauthorized", "forbidden", "busy"])
 #: What agents of ours, too, leave without a word about it.
@@ -67,21 +64,19 @@ class Caller(Protocol):
 class Peers:
     """The agents this one may call, by id."""
 
-    def __init__(self, spec: AgentSpec, http: httpx.AsyncClient, tracer: Tracer, tokens: Mapping[str, str]) -> None:
+    def __init__(self, spec: AgentSpec, http: httpx.AsyncClient, tracer: Tracer, directory: Directory) -> None:
         self._spec = spec
         self._http = http
         self._channels = Channels(http)
         self._tracer = tracer
-        self._tokens = tokens
-        self._known = {peer.id: peer for peer in spec.peers}
+        self._directory = directory
         self._cards: dict[str, asyncio.Task[Peer]] = {}
-        self._breakers = {peer.id: Breaker(peer.id) for peer in spec.peers}
         self._sessions: OrderedDict[tuple[str, str, str], str] = OrderedDict()
         self._endpoints: dict[str, str] = {}
 
     async def all(self) -> list[Peer]:
-        """Every peer with what its card says; one that doesn't answer goes by its id."""
-        return list(await asyncio.gather(*(self._card(peer) for peer in self._known.values())))
+        """Every peer of the plan with what its card says; one that doesn't answer goes by its id."""
+        return list(await asyncio.gather(*(self._card(peer) for peer in self._directory.wired)))
 
     async def ask(self, caller: Caller, agent: str, text: str, files: Sequence[File] = ()) -> PeerAnswer:
         """Ask a peer and wait for its answer.
@@ -90,17 +85,19 @@ class Peers:
         forbidden, busy, bad_answer, refused, circuit_open, or the state of a task that didn't succeed) or
         LimitReached (depth, peer_calls).
         """
-        run, peer = caller.run, self._known.get(agent)
-        name = await self._name(peer, run) if peer is not None else agent[:_NAME_LIMIT]
+        run = caller.run
+        peer = await self._resolved(agent)
+        found = peer if isinstance(peer, PeerSpec) else None
+        name = await self._name(found, run) if found is not None else agent[:NAME_LIMIT]
         # The span stands for the wish, so that a call that is refused here shows in the trace, question and all.
         with self._tracer.peer_call(
             target=name,
-            target_id=peer.id if peer is not None else None,
+            target_id=found.id if found is not None else None,
             message=said("user", text, files),
             method="SendMessage",
         ) as span:
-            if peer is None:
-                raise self._unknown(agent)
+            if isinstance(peer, PeerError):
+                raise peer
             if run.depth + 1 > self._spec.limits.depth:
                 raise LimitReached(
                     "depth",
@@ -130,7 +127,7 @@ class Peers:
         headers = dict(HEADERS)
         if peer.kind in FOREIGN:
             headers.update(peer.headers)
-        elif token := self._tokens.get(f"{peer.job}/{peer.agent}"):
+        elif token := self._directory.token(peer):
             headers["authorization"] = f"Bearer {token}"
         metadata: dict[str, Any] = {}
         below = run.child(job=peer.job, agent=peer.agent)
@@ -140,7 +137,7 @@ class Peers:
         if peer.kind == "url":
             _keep_to_ourselves(headers, metadata)
         body = request_body(text, files, message_id=message_id, context_id=session, metadata=metadata)
-        with self._breakers[peer.id].attempt():
+        with self._directory.breaker(peer).attempt():
             try:
                 async with caller.waiting():
                     content = await self._post(peer, headers, body, deadline, name)
@@ -200,18 +197,11 @@ class Peers:
                 raise PeerError(f"{peer.id}: {error.message}", reason=error.reason) from None
         return found
 
-    def _unknown(self, agent: str) -> PeerError:
-        shown = agent if len(agent) <= _NAME_LIMIT else f"{agent[:_NAME_LIMIT]}…"
-        if "://" in agent:
-            return PeerError(f"{shown!r} is not called: agents are asked by name, not by URL", reason="blocked_url")
-        if not self._known:
-            return PeerError(f"there is no agent {shown!r} to ask: this agent may call nobody", reason="unknown_peer")
-        close = difflib.get_close_matches(agent[:_NAME_LIMIT], self._known, n=1, cutoff=0.5)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        return PeerError(
-            f"there is no agent {shown!r} to ask; {hint}this agent may call {', '.join(self._known)}",
-            reason="unknown_peer",
-        )
+    async def _resolved(self, agent: str) -> PeerSpec | PeerError:
+        try:
+            return await self._directory.resolve(agent)
+        except PeerError as error:
+            return error
 
     def _session(self, run: RunContext, peer: PeerSpec) -> str:
         """The peer's conversation for this one: always the same, so that it survives restarts of both."""

@@ -19,6 +19,7 @@ from teamwright.agents.agent import Agent, description_of
 from teamwright.agents.builtin import peer_tools
 from teamwright.agents.card import build_card
 from teamwright.agents.code import Code, code_of
+from teamwright.agents.discovery.directory import Directory
 from teamwright.agents.executors import ExecutorCode, HostedExecution
 from teamwright.agents.forgetting import PATH as FORGET
 from teamwright.agents.forgetting import Forgetting
@@ -76,7 +77,7 @@ class Runtime:
             files=Parts(content_dir(Path(spec.spool_dir))) if self.spool is not None else None,
             enabled=self.spool is not None,
         )
-        self.peers = Peers(spec, self.http, self.tracer, self.tokens)
+        self.peers = Peers(spec, self.http, self.tracer, Directory(spec.peers, self.tokens))
         self.sessions = open_sessions(spec.sessions_dir, spec.agent)
         thinks = spec.kind in ("class", "declared")
         self.mcp = McpServers(spec.mcp_servers if thinks else {}, [tool.name for tool in self.tools])
