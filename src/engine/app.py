@@ -339,6 +339,8 @@ class Engine:
     def _app(self, gate: Gate, issuer: Issuer) -> ASGIApp:
         app = Starlette(
             routes=[
+                # First: heartbeats are most of what comes in, and routes are tried one after the other.
+                *registry_routes.routes(self.registry, gate.member, self._renew),
                 *engine_routes.routes(
                     self.state,
                     gate,
@@ -355,7 +357,6 @@ class Engine:
                 *trace_routes.routes(self.order.home, self.spans, self.state, gate),
                 *jaeger_routes.routes(self.order.home, gate),
                 *metrics_route.routes(self.spans, gate, self._gauges),
-                *registry_routes.routes(self.registry, gate.member, self._renew),
                 *self.front_door.routes(),
             ],
             exception_handlers={

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
@@ -84,15 +85,22 @@ class Page:
         return {"agents": [entry.to_dict() for entry in self.entries], "total": self.total, "next": self.next}
 
 
-def page(found: Sequence[AgentEntry], *, ranked: bool, limit: int = PAGE, cursor: str | None = None) -> Page:
-    """One page. What is sorted by id goes on behind the last one shown, whatever came or went before it; what is
+def page(
+    found: Sequence[str],
+    entry: Callable[[str], AgentEntry],
+    *,
+    ranked: bool,
+    limit: int = PAGE,
+    cursor: str | None = None,
+) -> Page:
+    """One page of those ids; `entry` gives the entry of one. What is sorted by id goes on behind the last one shown, whatever came or went before it; what is
     ranked goes on by number. Raises UserError for a cursor that is none.
     """
     kind, at = ("at", 0) if ranked else ("after", "")
     if cursor is not None:
         at = _place(cursor, kind, type(at))
-    start = at if isinstance(at, int) else next((n for n, entry in enumerate(found) if entry.id > at), len(found))
-    shown = tuple(found[start : start + limit])
+    start = at if isinstance(at, int) else bisect_right(found, at)
+    shown = tuple(map(entry, found[start : start + limit]))
     more = start + limit < len(found)
     place: int | str = start + limit if ranked else (shown[-1].id if shown else "")
     return Page(shown, len(found), _cursor(kind, place) if more else None)

@@ -6,8 +6,9 @@ An agent changes its own entry only: who it is stands in its token. The HTTP sid
 from __future__ import annotations
 
 import time
+from bisect import bisect_left, insort
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -43,6 +44,7 @@ class Registry:
         self._clock = clock
         self._admit = admit
         self._listed: OrderedDict[str, Listed] = OrderedDict()  # who has been silent longest comes first
+        self._sorted: list[str] = []  # their ids
         self._cards = CardIndex()
 
     def register(self, data: Any, claims: Claims) -> AgentEntry:
@@ -54,6 +56,8 @@ class Registry:
         before = self._listed.get(entry.id)
         if before is not None and before.entry.incarnation == entry.incarnation:
             entry = replace(entry, registered_at=before.entry.registered_at, status=before.entry.status)
+        if before is None:
+            insort(self._sorted, entry.id)
         self._listed[entry.id] = Listed.of(entry)
         self._listed.move_to_end(entry.id)
         if before is None or _facts(before.entry) != _facts(entry):
@@ -103,14 +107,21 @@ class Registry:
 
     def list(self, wanted: Wanted | None = None) -> list[AgentEntry]:
         """The entries with a living lease: the best match first when there is free text, else sorted by id."""
-        self.sweep()
-        wanted = wanted or Wanted()
-        ids = sorted(self._listed) if wanted.q is None else self._cards.find(wanted.q)
-        return [found.entry for found in map(self._listed.__getitem__, ids) if found.fits(wanted)]
+        return [self._listed[entry_id].entry for entry_id in self._found(wanted or Wanted())]
 
     def find(self, wanted: Wanted, *, limit: int = PAGE, cursor: str | None = None) -> Page:
         """One page of `list`. Raises UserError for a cursor that is none."""
-        return page(self.list(wanted), ranked=wanted.q is not None, limit=limit, cursor=cursor)
+        found = self._found(wanted)
+        return page(
+            found, lambda entry_id: self._listed[entry_id].entry, ranked=wanted.q is not None, limit=limit, cursor=cursor
+        )
+
+    def _found(self, wanted: Wanted) -> Sequence[str]:
+        self.sweep()
+        ids = self._sorted if wanted.q is None else self._cards.find(wanted.q)
+        if wanted == Wanted(q=wanted.q):
+            return ids
+        return [entry_id for entry_id in ids if self._listed[entry_id].fits(wanted)]
 
     def sweep(self) -> float:
         """Delist whose lease has ended; seconds until the next one may end."""
@@ -127,6 +138,7 @@ class Registry:
         found = self._listed.pop(entry_id, None)
         if found is None:
             return False
+        del self._sorted[bisect_left(self._sorted, entry_id)]
         self._cards.drop(entry_id)
         self.changes.add("delisted", found.entry, self._clock(), reason)
         return True

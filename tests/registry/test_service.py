@@ -113,6 +113,16 @@ def test_free_text_is_ranked() -> None:
     assert "team.weather" not in listed(registry, q="weather")
 
 
+def test_words_that_thousands_of_cards_hold() -> None:
+    registry = Registry()
+    fill(registry, **{f"a{n}": "Works for the company" for n in range(2001)})
+    fill(registry, weather="Forecasts for the company", company="Knows it")
+    found = listed(registry, q="company")
+    assert found[0] == "team.company" and len(found) == len(set(found)) == 2003
+    assert listed(registry, q="forecasts of the company") == ["team.weather"]
+    assert listed(registry, q="the company's weather tomorrow") == ["team.weather"]  # the rarer word, not the 2,003
+
+
 def test_pages() -> None:
     registry = Registry()
     fill(registry, **{f"a{n}": "weather" for n in range(7)})
