@@ -31,13 +31,16 @@ from teamwright.registry.service import Registry
 from teamwright.safety.epochs import EpochFile
 from teamwright.safety.tokens import Claims, Issuer, Verifier
 
-TOPICS = (
-    "weather maps stock prices calculator research summary facts writing critic travel hotels flights music films news "
-    "sports health recipes law tax shipping orders inventory payments email calendar translation code testing "
-    "deployment security logs metrics finance risk valuation history geography physics chemistry biology art"
-).split()
-VERBS = "finds checks answers computes compares writes reads plans explains sums searches reviews orders".split()
-PLACES = "paris london tokyo berlin rome oslo madrid lisbon vienna prague cairo lagos lima quito".split()
+TOPICS, VERBS, PLACES = map(
+    str.split,
+    (
+        "weather maps stock prices calculator research summary facts writing critic travel hotels flights music films "
+        "news sports health recipes law tax shipping orders inventory payments email calendar translation code testing "
+        "deployment security logs metrics finance risk valuation history geography physics chemistry biology art",
+        "finds checks answers computes compares writes reads plans explains sums searches reviews orders",
+        "paris london tokyo berlin rome oslo madrid lisbon vienna prague cairo lagos lima quito",
+    ),
+)
 
 SEARCHES = {
     "one word": {"q": "weather"},

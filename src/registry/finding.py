@@ -93,8 +93,8 @@ def page(
     limit: int = PAGE,
     cursor: str | None = None,
 ) -> Page:
-    """One page of those ids; `entry` gives the entry of one. What is sorted by id goes on behind the last one shown, whatever came or went before it; what is
-    ranked goes on by number. Raises UserError for a cursor that is none.
+    """One page of those ids; `entry` gives the entry of one. What is sorted by id goes on behind the last one shown,
+    whatever came or went before it; what is ranked goes on by number. Raises UserError for a cursor that is none.
     """
     kind, at = ("at", 0) if ranked else ("after", "")
     if cursor is not None:

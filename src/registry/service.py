@@ -107,14 +107,15 @@ class Registry:
 
     def list(self, wanted: Wanted | None = None) -> list[AgentEntry]:
         """The entries with a living lease: the best match first when there is free text, else sorted by id."""
-        return [self._listed[entry_id].entry for entry_id in self._found(wanted or Wanted())]
+        return [self._entry(entry_id) for entry_id in self._found(wanted or Wanted())]
 
     def find(self, wanted: Wanted, *, limit: int = PAGE, cursor: str | None = None) -> Page:
         """One page of `list`. Raises UserError for a cursor that is none."""
-        found = self._found(wanted)
-        return page(
-            found, lambda entry_id: self._listed[entry_id].entry, ranked=wanted.q is not None, limit=limit, cursor=cursor
-        )
+        ranked = wanted.q is not None
+        return page(self._found(wanted), self._entry, ranked=ranked, limit=limit, cursor=cursor)
+
+    def _entry(self, entry_id: str) -> AgentEntry:
+        return self._listed[entry_id].entry
 
     def _found(self, wanted: Wanted) -> Sequence[str]:
         self.sweep()
