@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from tests.system.conftest import Deploy
 
 MARK = "[offline, no model]"
+#: Each needs what the one before found.
+STEPS = ("find_fall", "find_region", "find_customer", "find_product", "compare_prices_and_pieces", "explain_fall")
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,11 @@ EXAMPLES = {
             ("summarizer", ("summarize_source",)),
             ("fact_checker", ("check_claims",)),
         ),
+    ),
+    "reasoning": Example(
+        "Why did sales fall? Explain it down to the product.",
+        ("Sales fell most in 2025-03: 15523.78 EUR", "Kowalski Sp. (North) and Desk, -5625.90 EUR, 54 %"),
+        (("reasoner", STEPS),),
     ),
     "file-pipeline": Example(
         "Process orders.csv",
@@ -222,6 +229,23 @@ def test_calls_of_one_tool_at_the_same_time_keep_their_own_results(deploy: Deplo
     answers = json.loads(last["gen_ai.input.messages"])[-1]
     assert {part["id"]: part["response"] for part in answers["parts"]} == results
     assert all(f"{city}: " in asked["answer"] for city in wanted.values())
+    deploy("stop", "--all").ok()
+
+
+def test_each_step_of_the_reasoning_hands_its_state_on(deploy: Deploy) -> None:
+    """One call a round, and what it is given is what the one before gave, longer by a step each time."""
+    deploy("start", "example:reasoning").ok()
+    asked = deploy("query", "reasoning", EXAMPLES["reasoning"].question, "--json").ok().json
+    spans = whole(deploy("trace", "show", asked["trace_id"], "--json").ok().json)
+    tools = [span for span in spans if span["name"].startswith("execute_tool ")]
+    given = [json.loads(span["attributes"]["gen_ai.tool.call.arguments"]).get("trail") for span in tools]
+    trails = [json.loads(span["attributes"]["gen_ai.tool.call.result"])["trail"] for span in tools]
+    assert given == [None, *trails[:-1]]
+    assert [trail.count("=") for trail in trails] == [3, 4, 5, 6, 7, 7]
+    rounds = [span for span in spans if span["name"] == "chat offline"]
+    assert len(rounds) == len(tools) + 1
+    for chat, tool, after in zip(rounds, tools, rounds[1:], strict=False):
+        assert chat["end_ns"] <= tool["start_ns"] <= tool["end_ns"] <= after["start_ns"]
     deploy("stop", "--all").ok()
 
 

@@ -29,7 +29,8 @@ def whole(trace: dict[str, Any]) -> list[dict[str, Any]]:
             for message in json.loads(span["attributes"].get(which, "[]")):
                 assert message["parts"], (span["name"], which)
                 for part in message["parts"]:
-                    said = {"text": "content", "tool_call": "arguments", "tool_call_response": "response"}[part["type"]]
+                    kinds = {"tool_call": "arguments", "tool_call_response": "response"}
+                    said = kinds.get(part["type"], "content")
                     assert part[said] not in (None, "", "null"), (span["name"], which, part)
     return spans
 

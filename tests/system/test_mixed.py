@@ -1,0 +1,107 @@
+"""Four vendors' SDKs in one team, all real, each against a stand-in of its server: one trace over all of it."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.standins.mixed_team import DRAFT, QUESTION, VERDICT, MixedTeam, mixed_team
+from tests.system.test_hello import whole
+
+if TYPE_CHECKING:
+    from tests.system.conftest import Deploy
+
+for module in ("claude_agent_sdk", "google.genai", "crewai"):
+    try:
+        found = importlib.util.find_spec(module)
+    except ModuleNotFoundError:
+        found = None
+    if found is None:
+        pytest.skip(f"needs {module}: uv sync --extra claude --extra gemini --extra crewai", allow_module_level=True)
+pytestmark = pytest.mark.timeout(240)
+
+JOB = "mixed-providers"
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[MixedTeam]:
+    with mixed_team() as made:
+        yield made
+        assert made.unexpected == []
+
+
+@pytest.fixture(scope="module")
+def team(world: MixedTeam, shared_deploy: Deploy) -> Iterator[Deploy]:
+    shared_deploy.environment.update(world.environment)
+    started = shared_deploy("start", f"example:{JOB}", "--json", timeout=120).ok().json
+    assert {agent["id"]: agent["backend"] for agent in started["agents"]} == {
+        "coordinator": "claude", "researcher": "gemini", "writer": "crewai", "critic": "openai",
+    }  # fmt: skip
+    yield shared_deploy
+    shared_deploy("stop", "--all").ok()
+    assert [process for process in shared_deploy.processes() if "_bundled/claude" in process.command] == []
+
+
+def test_one_trace_over_four_vendors(team: Deploy, world: MixedTeam) -> None:
+    asked = team("query", JOB, QUESTION, "--json", timeout=120).ok().json
+    assert (asked["status"], asked["answer"]) == ("ok", DRAFT)
+    spans = whole(team("trace", "show", asked["trace_id"], "--json").ok().json)
+    assert {span["status"] for span in spans} == {"ok"}
+    assert tree(spans) == [
+        "invoke_workflow mixed-providers",
+        " invoke_agent coordinator",
+        "  chat claude-sonnet-4-5",
+        "  execute_tool query_agent",
+        "   invoke_agent researcher",
+        "    invoke_agent researcher",
+        "     chat gemini-2.5-flash",
+        "     execute_tool search_library",
+        "     chat gemini-2.5-flash",
+        "  chat claude-sonnet-4-5",
+        "  execute_tool query_agent",
+        "   invoke_agent writer",
+        "    invoke_agent writer",
+        "     chat gpt-4o-mini",
+        "     execute_tool word_count",
+        "     chat gpt-4o-mini",
+        "  chat claude-sonnet-4-5",
+        "  execute_tool query_agent",
+        "   invoke_agent critic",
+        "    invoke_agent critic",
+        "     chat gpt-4o-mini",
+        "  chat claude-sonnet-4-5",
+    ]
+    by_id = {span["span_id"]: span for span in spans}
+    for span in spans:
+        above = by_id.get(span["parent_id"])
+        assert span["end_ns"] > span["start_ns"]
+        assert above is None or (above["start_ns"] <= span["start_ns"] and span["end_ns"] <= above["end_ns"])
+    chats = [span["attributes"] for span in spans if span["name"].startswith("chat ")]
+    assert {found["gen_ai.provider.name"] for found in chats} == {"anthropic", "gcp.gemini", "openai"}
+    for found in chats:
+        assert found["gen_ai.output.messages"] and found["gen_ai.response.time_to_first_chunk"] >= 0
+        assert found["gen_ai.usage.input_tokens"] and found["gen_ai.usage.output_tokens"]
+        assert found["teamwright.cost_usd"] > 0
+    total = asked["usage"]
+    assert total["cost_usd"] == pytest.approx(sum(found["teamwright.cost_usd"] for found in chats))
+    assert total["input_tokens"] == sum(found["gen_ai.usage.input_tokens"] for found in chats)
+    assert total["tool_calls"] == 5
+    # what one said reached the next
+    last = world.claude.requests[-1]
+    assert last.results == {call: VERDICT for call in last.results} and len(last.results) == 1
+    (searched,) = [span for span in spans if span["name"] == "execute_tool search_library"]
+    assert "humlum-2025" in searched["attributes"]["gen_ai.tool.call.result"]
+
+
+def tree(spans: list[dict[str, Any]], parent: str | None = None, depth: int = 0) -> list[str]:
+    """The names, each below its parent, by start."""
+    found: list[str] = []
+    ids = {span["span_id"] for span in spans}
+    for span in sorted(spans, key=lambda span: span["start_ns"]):
+        above = span["parent_id"] if span["parent_id"] in ids else None
+        if above == parent:
+            found += [" " * depth + span["name"], *tree(spans, span["span_id"], depth + 1)]
+    return found
