@@ -164,7 +164,8 @@ class CrewAIBackend:
         wanted = inspect.signature(self._crew).parameters
         crew = self._crew(**{name: make() for name, make in offered.items() if name in wanted})
         earlier = "\n".join(f"{'you' if role == 'agent' else 'user'}: {said}" for role, said in history)
-        return str(crew.kickoff(inputs={"message": text, "history": earlier}).raw)
+        said = crew.kickoff(inputs={"message": text, "history": earlier})
+        return str(getattr(said, "raw", said))  # a flow gives what its last method returns
 
     def _llm(self, bridge: Bridge, watcher: Watcher) -> Any:
         if self._models is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextvars
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,7 +17,7 @@ from opentelemetry.trace import SpanKind
 
 from teamwright.backends import loop
 from teamwright.backends.api import Turn
-from teamwright.backends.crewai import own_models, wording
+from teamwright.backends.crewai import own_models, told, wording
 from teamwright.backends.crewai.bridge import Bridge
 from teamwright.tracing import messages as genai
 from teamwright.tracing import vocabulary as v
@@ -27,6 +27,8 @@ _DENIED = "denied"
 #: CrewAI's words for a tool that raised: its hooks get no other sign.
 _FAILED = "Error executing tool"
 _watcher: contextvars.ContextVar[Watcher | None] = contextvars.ContextVar("teamwright_crewai", default=None)
+#: The tool that is at work in this context: an agent that it sets to work, or asks, belongs below it.
+_inside: contextvars.ContextVar[ActiveSpan | None] = contextvars.ContextVar("teamwright_crewai_tool", default=None)
 _registered = threading.Lock()
 _done = False
 
@@ -47,9 +49,11 @@ class Watcher:
     # --- where spans hang -----------------------------------------------------------------------------
 
     def parent(self, task: Any, agent: Any) -> ActiveSpan | None:
-        """The span of a crew's agent at a task; None = what is current."""
-        if not self._crew or agent is None or self._bridge.over:
+        """The span of a crew's agent at a task, else of the tool that is at work; None = what is current."""
+        if not self._crew or self._bridge.over:
             return None
+        if agent is None:
+            return _inside.get()
         with self._lock:
             key = (str(getattr(task, "id", "")), str(getattr(agent, "id", "")))
             return self._agents.get(key) or self._begin(key, str(agent.role).strip(), None, None)
@@ -61,7 +65,7 @@ class Watcher:
 
     def _parent_of(self, event: Any) -> ActiveSpan | None:
         with self._lock:
-            return self._agents.get((event.task_id or "", event.agent_id or ""))
+            return self._agents.get((event.task_id or "", event.agent_id or "")) or _inside.get()
 
     def _begin(self, key: tuple[str, str], role: str, asked: str | None, at_ns: int | None) -> ActiveSpan:
         span = self._turn.tracer.span(
@@ -73,7 +77,7 @@ class Watcher:
                 v.INPUT_MESSAGES: genai.encode(asked) if asked else None,
             },
             kind=SpanKind.INTERNAL,
-            parent=self._turn.tracer.current(),
+            parent=_inside.get() or self._turn.tracer.current(),
             start_ns=at_ns,
         )
         self._agents[key] = span
@@ -101,12 +105,14 @@ class Watcher:
         elif span is not None and context.tool is None:
             span.fail(f"there is no tool {name!r}", reason="unknown_tool")
         self._tools.setdefault(threading.get_ident(), []).append((span, parent))
+        _inside.set(span)
         return False if rule is not None else None
 
     def after_tool(self, context: Any) -> str | None:
         """POST_TOOL_CALL. A tool that was not there is named to the model."""
         stack = self._tools.get(threading.get_ident())
         span, _ = stack.pop() if stack else (None, None)
+        _inside.set(stack[-1][0] if stack else None)
         text = loop.as_text(context.tool_result)
         changed: str | None = None
         if context.tool is None:
@@ -130,18 +136,20 @@ class Watcher:
     # --- events: in other threads ---------------------------------------------------------------------
 
     def agent_began(self, event: Any) -> None:
-        key = (str(event.task.id), str(event.agent.id))
+        """An agent at a task; or asked without one, by a flow or a tool (`agent.kickoff`)."""
+        key, role = _agent_of(event)
+        asked = event.task_prompt if hasattr(event, "task_prompt") else wording.last_words(event.messages)
         with self._lock:
             if not self._crew or self._bridge.over:
                 return
             if key not in self._agents:
-                self._begin(key, str(event.agent.role).strip(), event.task_prompt, own_models.at_ns(event))
+                self._begin(key, role, asked, own_models.at_ns(event))
             else:
-                self._agents[key].set({v.INPUT_MESSAGES: genai.encode(event.task_prompt)})
+                self._agents[key].set({v.INPUT_MESSAGES: genai.encode(asked)})
 
     def agent_ended(self, event: Any) -> None:
         with self._lock:
-            span = self._agents.pop((str(event.task.id), str(event.agent.id)), None)
+            span = self._agents.pop(_agent_of(event)[0], None)
         if span is None:
             return
         if (error := getattr(event, "error", None)) is not None:
@@ -150,16 +158,17 @@ class Watcher:
             span.set({v.OUTPUT_MESSAGES: genai.encode(str(event.output), "assistant")})
         span.end(own_models.at_ns(event))
 
-    def happened(self, event: Any) -> None:
-        """Memory, reasoning, plans: events of the agent's span, else of the message's."""
-        found: Mapping[str, Any] = {
-            key: value
-            for key in ("query", "source_type", "query_time_ms", "save_time_ms", "retrieval_time_ms", "plan", "ready",
-                        "attempt", "step_description", "error")
-            if isinstance(value := getattr(event, key, None), str | int | float | bool)
-        }  # fmt: skip
+    def happened(self, source: Any, event: Any) -> None:
+        """Memory, knowledge, plans, flows …: events of the agent's span, else of the message's."""
+        if hasattr(event, "flow_name") and type(source).__module__.startswith("crewai."):
+            return  # CrewAI runs its own agents and memories as flows
         span = self._parent_of(event) or self._turn.tracer.current()
-        span.event(event.type.replace("_", " "), found, at_ns=own_models.at_ns(event))
+        span.event(told.name_of(event), told.kept(event), at_ns=own_models.at_ns(event))
+
+    def compacted(self, event: Any) -> None:
+        """CrewAI has shortened a conversation; how long it was it does not say."""
+        span = self._parent_of(event) or self._turn.tracer.current()
+        span.event(v.EVENT_COMPACTION, {v.REASON: "auto"}, at_ns=own_models.at_ns(event))
 
     def settle(self, error: BaseException | None) -> None:
         """The message has ended: what is still open ends with that error, after the events that are on their way."""
@@ -202,21 +211,33 @@ def _register() -> None:
     with _registered:
         if _done:
             return
-        from crewai.events.types import agent_events, llm_events, memory_events, reasoning_events
+        from crewai.events.types import agent_events, llm_events
 
-        _listen(agent_events.AgentExecutionStartedEvent, lambda w, source, event: w.agent_began(event))
-        for ended in (agent_events.AgentExecutionCompletedEvent, agent_events.AgentExecutionErrorEvent):
+        for began in (agent_events.AgentExecutionStartedEvent, agent_events.LiteAgentExecutionStartedEvent):
+            _listen(began, lambda w, source, event: w.agent_began(event))
+        for ended in (
+            agent_events.AgentExecutionCompletedEvent,
+            agent_events.AgentExecutionErrorEvent,
+            agent_events.LiteAgentExecutionCompletedEvent,
+            agent_events.LiteAgentExecutionErrorEvent,
+        ):
             _listen(ended, lambda w, source, event: w.agent_ended(event))
         _listen(llm_events.LLMCallStartedEvent, lambda w, source, event: w.models.began(source, event))
         _listen(llm_events.LLMStreamChunkEvent, lambda w, source, event: w.models.heard(event))
         _listen(llm_events.LLMThinkingChunkEvent, lambda w, source, event: w.models.thought(event))
         _listen(llm_events.LLMCallCompletedEvent, lambda w, source, event: w.models.ended(source, event))
         _listen(llm_events.LLMCallFailedEvent, lambda w, source, event: w.models.ended(source, event))
-        for module in (memory_events, reasoning_events):
-            for name, kind in vars(module).items():
-                if name.endswith(("CompletedEvent", "FailedEvent")):
-                    _listen(kind, lambda w, source, event: w.happened(event))
+        _listen(llm_events.ContextWindowSummarizationCompletedEvent, lambda w, source, event: w.compacted(event))
+        for kind in told.classes():
+            _listen(kind, lambda w, source, event: w.happened(source, event))
         _done = True
+
+
+def _agent_of(event: Any) -> tuple[tuple[str, str], str]:
+    """Which agent an event is about: ids of task and agent, and its role."""
+    if (about := getattr(event, "agent_info", None)) is not None:
+        return ("", str(about.get("id", ""))), str(about.get("role", "")).strip()
+    return (str(event.task.id), str(event.agent.id)), str(event.agent.role).strip()
 
 
 def _listen(kind: Any, handle: Callable[[Watcher, Any, Any], None]) -> None:

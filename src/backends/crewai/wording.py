@@ -38,6 +38,13 @@ def parted(messages: Sequence[Mapping[str, Any]]) -> tuple[str, list[Mapping[str
     return system, made
 
 
+def last_words(messages: Any) -> str:
+    """What an agent is asked: a text, or the last of a conversation."""
+    if isinstance(messages, str):
+        return messages
+    return _text(messages[-1].get("content")) if messages else ""
+
+
 def for_wire(
     messages: Sequence[Mapping[str, Any]], raw: Mapping[str, Mapping[str, Any]], turn: Turn
 ) -> list[dict[str, Any]]:
