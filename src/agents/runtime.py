@@ -196,7 +196,7 @@ def _load(spec: AgentSpec) -> tuple[Agent, tuple[Tool, ...]]:
 def _thinker(spec: AgentSpec, agent: Agent) -> Backend:
     code: Code | None = code_of(spec) if agent.executor is None else ExecutorCode(agent)
     if code is None:
-        return loader.load(spec.backend)
+        return loader.load(spec.backend, spec.backend_code, spec.backend_folder)
     agent.description = description_of(agent) or code.description
     return code
 

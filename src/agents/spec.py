@@ -53,6 +53,7 @@ class AgentSpec:
     both are put into the process's own environment after the fork.
     `tokens` are bearer tokens by audience: `engine`, and `job/agent` for each peer.
     `spans_url` is where spans are sent; empty = to the engine.
+    `backend_code` ("module:name") and `backend_folder` say where a backend of another package is; empty = built in.
     `login`: the backend uses the account that a person has logged in with, not a key.
     `sessions_dir` is where the words of conversations are kept; empty = in memory. They are forgotten `session_age`
     seconds after they were last used, the oldest before when they take more than `session_size` bytes; None = never.
@@ -90,6 +91,8 @@ class AgentSpec:
     group: str | None = None
     backend: str = "offline"
     backend_options: Mapping[str, Any] = field(default_factory=dict)
+    backend_code: str = ""
+    backend_folder: str = ""
     model: str | None = None
     model_options: Mapping[str, Any] = field(default_factory=dict)
     login: bool = False

@@ -1,6 +1,7 @@
 """The backends that Teamwright knows: what each needs installed, which variables it reads, which models it answers for.
 
-Plain data: importing this imports no vendor's SDK. A new backend is one entry here and one module beside it.
+Plain data: importing this imports no vendor's SDK. A new backend is one entry here and one module beside it; one of
+another package brings its entry with it (plugins.py).
 """
 
 from __future__ import annotations
@@ -26,15 +27,29 @@ _CALLS = ("retries", "timeout", "fallback_models")
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a backend comes from that isn't built in: "module:name", and the package with its version.
+
+    `folder` is where the code lies, once it was imported.
+    """
+
+    reference: str
+    package: str
+    version: str
+    folder: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class BackendInfo:
     """One backend.
 
-    `extra` is the optional dependency that brings it `probe` the module that shows it is
+    `extra` is the optional dependency that brings what it needs, `probe` the module that shows it is
     installed, `package` the distribution whose version counts (None: core).
     `variables` are taken from the calling shell or `.env` where they are set; `models` are prefixes of model names.
     `options` are the keys its `backend_options` may have; None = whatever there is, it looks itself. `needs_model`: it
     has no model of its own choice.
     `threads`: importing it starts threads, so it must never be forked. `paid`: its calls may cost money.
+    `origin` is filled in where it is found: None = built in.
     """
 
     name: str
@@ -47,6 +62,7 @@ class BackendInfo:
     needs_model: bool = False
     threads: bool = False
     paid: bool = True
+    origin: Origin | None = None
 
 
 _ALL = (

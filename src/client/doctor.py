@@ -1,6 +1,7 @@
 """What there is to work with: extras, keys, command-line programs, ports; and the command that adds what is missing.
 
-Reads only; needs no engine and imports no vendor's package.
+Reads only; needs no engine and imports no vendor's package: of the backends that other packages bring, those modules
+only that their entry points name.
 """
 
 from __future__ import annotations
@@ -10,24 +11,26 @@ import importlib.util
 import os
 import shutil
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from teamwright.backends import plugins
 from teamwright.backends.catalog import CATALOG, BackendInfo
 from teamwright.engine.liveness import EngineFile
 from teamwright.errors import UserError
 from teamwright.home import Home
 from teamwright.host.proc import holder
 from teamwright.jobs import mcp_plans
-from teamwright.jobs.backend_choice import install_command, installed
+from teamwright.jobs.backend_choice import add_command, install_command, installed
 from teamwright.jobs.names import looks_secret
 from teamwright.jobs.secrets import open_vault
 from teamwright.settings import PORT, PORTS, port_range
 
-#: ok; missing: something optional that a command adds; broken: nothing can be started as it is.
-State = Literal["ok", "missing", "broken"]
+#: ok; missing: something optional that a command adds; unusable: there, and jobs that name it can't be started;
+#: broken: nothing can be started as it is.
+State = Literal["ok", "missing", "unusable", "broken"]
 
 _ENGINE_PORT = 8500
 #: Extras that bring no backend: the distribution of each.
@@ -41,7 +44,10 @@ _PROGRAMS = (
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is there or not. `kind` is extra, key, cli, port or home; `command` adds what is missing."""
+    """One thing that is there or not. `kind` is extra, backend, key, cli, port or home.
+
+    `command` adds what is missing.
+    """
 
     kind: str
     name: str
@@ -52,7 +58,9 @@ class Finding:
 
 def examine(home: Home, environ: Mapping[str, str], folder: Path) -> list[Finding]:
     """Everything, in the order it is shown. `folder` is where a `.env` is looked for; no value of a key is read out."""
-    return [*_extras(), *_keys(environ, folder), *_programs(environ), *_ports(home, environ), _home(home)]
+    backends, brought = _backends()
+    keys = _keys([*CATALOG.values(), *brought], environ, folder)
+    return [*_extras(), *backends, *keys, *_programs(environ), *_ports(home, environ), _home(home)]
 
 
 def _extras() -> Iterator[Finding]:
@@ -71,6 +79,30 @@ def _extra(extra: str, package: str, there: bool, purpose: str) -> Finding:
     return Finding("extra", extra, "missing", words, install_command(extra))
 
 
+def _backends() -> tuple[list[Finding], list[BackendInfo]]:
+    """The backends that other packages bring, and the catalogue's entries of those that can be used."""
+    findings, infos = list[Finding](), list[BackendInfo]()
+    for name, origins in plugins.found().items():
+        words = " and ".join(f"{one.package} {one.version}" for one in origins)
+        if plugins.shadowed(name):
+            detail = f"{words}: not used, the built-in backend has this name"
+            findings.append(Finding("backend", name, "unusable", detail, f"pip uninstall {origins[0].package}"))
+            continue
+        try:
+            info = plugins.brought(name).info
+        except UserError as error:
+            command = f"pip uninstall {origins[-1].package}"
+            findings.append(Finding("backend", name, "unusable", error.message, command))
+            continue
+        infos.append(info)
+        there = installed(info)
+        detail = words if there else f"{words}: needs packages that are not installed"
+        findings.append(
+            Finding("backend", name, "ok" if there else "missing", detail, None if there else add_command(info))
+        )
+    return findings, infos
+
+
 def _version(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)
@@ -78,11 +110,11 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _keys(environ: Mapping[str, str], folder: Path) -> Iterator[Finding]:
+def _keys(infos: Iterable[BackendInfo], environ: Mapping[str, str], folder: Path) -> Iterator[Finding]:
     vault, problems = open_vault(folder, environ)
     for problem in problems:
         yield Finding("key", ".env", "broken", str(problem))
-    for info in CATALOG.values():
+    for info in infos:
         names = _key_names(info)
         if not names:
             continue

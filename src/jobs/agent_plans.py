@@ -14,10 +14,11 @@ from teamwright.backends import structured
 from teamwright.backends.api import Limits
 from teamwright.backends.catalog import CATALOG, BackendInfo
 from teamwright.backends.loader import BUILT_IN, option_faults
+from teamwright.backends.plugins import shadowed
 from teamwright.errors import Problem
 from teamwright.host.api import RestartPolicy
 from teamwright.jobs import mcp_plans, own_code
-from teamwright.jobs.backend_choice import DEFAULT, choose, faults, install_command, installed, unpriced
+from teamwright.jobs.backend_choice import DEFAULT, add_command, choose, faults, install_command, installed, unpriced
 from teamwright.jobs.merging import KINDS, environments, kinds_of, merge
 from teamwright.jobs.modules import Fault, check_class, check_function, hosts_executor, inspect_module
 from teamwright.jobs.names import looks_secret, suggestion
@@ -121,6 +122,8 @@ class AgentResolver:
             auth=credential(entry) if kind in FOREIGN else None,
             config=dict(entry.config.model_extra or {}),
             backend_options=entry.backend_options,
+            backend_code=backend.origin.reference if backend.origin is not None else "",
+            backend_folder=backend.origin.folder if backend.origin is not None else "",
             model=entry.model,
             model_options=entry.model_options,
             login=entry.auth == "login",
@@ -196,12 +199,17 @@ class AgentResolver:
         if info is None:
             self._findings.report(place, message or "", hint)
             return CATALOG[DEFAULT]
-        if not installed(info) and info.extra is not None:
+        if not installed(info):
             message = f"the backend {info.name} needs packages that are not installed"
-            problem = self._source.problem(place, message, install_command(info.extra))
+            problem = self._source.problem(place, message, add_command(info))
             self._findings.problems.append(problem)
             self._findings.missing_extras.append(problem)
-        if info.name not in BUILT_IN:
+        for other in shadowed(info.name):
+            self._findings.warn(
+                place, f"the built-in backend {info.name} is used, not that of {other.package} {other.version}",
+                "it needs another name in its package",
+            )  # fmt: skip
+        if info.name not in BUILT_IN and info.origin is None:
             self._findings.report(
                 place, f"the backend {info.name} is not built yet", f"write backend: {' or '.join(BUILT_IN)}"
             )

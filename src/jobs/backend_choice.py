@@ -6,8 +6,10 @@ import importlib.util
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from teamwright.backends.catalog import CATALOG, BackendInfo, for_model
-from teamwright.jobs.names import suggestion
+from teamwright.backends.catalog import CATALOG, BackendInfo
+from teamwright.backends.plugins import for_model, info_of, names
+from teamwright.errors import UserError
+from teamwright.jobs.names import nearest, suggestion
 
 DEFAULT = "offline"
 #: How the price list calls those whose models a backend asks.
@@ -28,12 +30,18 @@ def choose(
         found = for_model(wanted)
         if found is None:
             message = f"which backend answers for the model {wanted!r}?"
-            return None, message, f"write backend: {' or '.join(CATALOG)}"
+            return None, message, f"write backend: {' or '.join(names())}"
         return found, None, None
     name = name or DEFAULT
-    if name not in CATALOG:
-        return None, f"no backend {name!r}", suggestion(name, CATALOG, kind="backends")
-    return CATALOG[name], None, None
+    try:
+        info = info_of(name)
+    except UserError as error:
+        return None, error.message, error.hint
+    if info is None:
+        better = nearest(name, names())
+        known = f"did you mean {better!r}?" if better else f"built in: {', '.join(CATALOG)}; others need their package"
+        return None, f"no backend {name!r}", known
+    return info, None, None
 
 
 def faults(
@@ -75,6 +83,14 @@ def installed(info: BackendInfo, find: Callable[[str], object] = importlib.util.
         return find(info.probe) is not None
     except (ImportError, ValueError):
         return False
+
+
+def add_command(info: BackendInfo) -> str:
+    """The command that adds what a backend lacks."""
+    if info.origin is None:
+        return install_command(info.extra or "")
+    package = info.package or info.origin.package
+    return f'pip install "{info.origin.package}[{info.extra}]"' if info.extra else f"pip install {package}"
 
 
 def install_command(extra: str, package: Path | None = None) -> str:

@@ -108,6 +108,8 @@ def _order(
         group=agent.group,
         backend=agent.backend,
         backend_options=agent.backend_options,
+        backend_code=agent.backend_code,
+        backend_folder=agent.backend_folder,
         model=agent.model,
         model_options=agent.model_options,
         login=agent.login,

@@ -46,6 +46,7 @@ class AgentPlan:
     """One agent of a plan. `level` counts from 0 (started first); `callees` and `callers` are agent ids.
 
     `run`, `script`, `command` and `url` are the user's own code and other people's agents; `python` as it was written.
+    `backend_code` ("module:name") and `backend_folder` say where a backend of another package is; empty = built in.
     """
 
     id: str
@@ -66,6 +67,8 @@ class AgentPlan:
     auth: Credential | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
     backend_options: Mapping[str, Any] = field(default_factory=dict)
+    backend_code: str = ""
+    backend_folder: str = ""
     model: str | None = None
     model_options: Mapping[str, Any] = field(default_factory=dict)
     login: bool = False

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from teamwright.backends import plugins
 from teamwright.backends.catalog import CATALOG
 from teamwright.jobs.modules import closure, find
 from teamwright.jobs.plan import AgentPlan, Plan
@@ -38,6 +39,7 @@ def content(plan: Plan) -> dict[str, Any]:
         del data[key]
     for agent in data["agents"]:
         agent["secrets"] = [secret["name"] for secret in agent["secrets"]]
+        del agent["backend_folder"]
     return data
 
 
@@ -75,8 +77,11 @@ def _code(modules: Iterable[str], roots: Sequence[str]) -> dict[str, str]:
 
 
 def _packages(backends: Iterable[str]) -> dict[str, str]:
-    infos = [CATALOG[name] for name in backends if name in CATALOG]  # an executor is none of ours
-    wanted = {*_CORE_PACKAGES, *(info.package for info in infos if info.package)}
+    names = set(backends)
+    infos = [CATALOG[name] for name in names & CATALOG.keys()]  # an executor is none of ours
+    brought = plugins.found() if names - CATALOG.keys() else {}
+    others = {origin.package for name in names - CATALOG.keys() for origin in brought.get(name, ())}
+    wanted = {*_CORE_PACKAGES, *(info.package for info in infos if info.package), *others}
     found = {}
     for package in sorted(wanted):
         try:

@@ -2,6 +2,7 @@
 
 chat_completions.ChatCompletions     OpenAI and everything compatible
 generate_content.GenerateContent     Gemini
+ollama_chat.OllamaChat               Ollama's own API
 
 >>> with ChatCompletions() as model:
 ...     model.say(Reply(calls=[Call("add", {"a": 1, "b": 2})]), Reply("It is 3."))

@@ -3,17 +3,23 @@
 To add one: write its stand-in (a subclass of `tests.standins.server.StandIn`) if there is none for its wire format,
 and an `Adapter` here. The suite asks nothing of the backend itself, only of the agent around it. What its SDK can't do
 is named in `lacks`; the tests that check it are skipped, and the reason is shown.
+
+That of a backend in a package of its own is named by the variable TEAMWRIGHT_CONTRACT ("module:NAME"); see
+CONTRIBUTING.md.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import os
+import pkgutil
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
-from teamwright.backends.catalog import CATALOG
+from teamwright.backends.catalog import BackendInfo
+from teamwright.backends.plugins import info_of
 from tests.standins.chat_completions import ChatCompletions
 from tests.standins.generate_content import GenerateContent
 from tests.standins.messages import Messages
@@ -40,8 +46,21 @@ class Adapter:
     at_once: int = 20
 
     @property
+    def info(self) -> BackendInfo:
+        """The catalogue's entry. Raises UserError for a broken package's."""
+        found = info_of(self.name)
+        assert found is not None, f"no installed package brings a backend {self.name!r}"
+        return found
+
+    @property
+    def where(self) -> Mapping[str, Any]:
+        """The keys of an AgentSpec that say where a package's backend is."""
+        origin = self.info.origin
+        return {"backend_code": origin.reference, "backend_folder": origin.folder} if origin is not None else {}
+
+    @property
     def installed(self) -> bool:
-        probe = CATALOG[self.name].probe
+        probe = self.info.probe
         try:
             return probe is None or importlib.util.find_spec(probe) is not None
         except ModuleNotFoundError:
@@ -85,7 +104,7 @@ def _gemini(model: StandIn) -> Mapping[str, Any]:
     }
 
 
-ADAPTERS = (
+ADAPTERS: tuple[Adapter, ...] = (
     Adapter("offline", None, lambda model: {}),
     Adapter("openai", ChatCompletions, _openai),
     Adapter("gemini", GenerateContent, _gemini),
@@ -103,3 +122,5 @@ ADAPTERS = (
     ),
     Adapter("crewai", ChatCompletions, _crewai, duration=8.0),
 )
+if _other := os.environ.get("TEAMWRIGHT_CONTRACT"):
+    ADAPTERS += (pkgutil.resolve_name(_other),)

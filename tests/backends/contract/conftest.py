@@ -196,7 +196,7 @@ def started(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     with adapter.model() as model, closing(Team(folder)) as team:
         team.write("contract_team.py", CODE)
         given = dict(adapter.spec(model)) if model is not None else {}
-        own = {"backend": adapter.name, "module": "contract_team", "type": "Main", **given}
+        own = {"backend": adapter.name, **adapter.where, "module": "contract_team", "type": "Main", **given}
         team.launch("poet", module="contract_team", type="Poet", callers=(f"{JOB}/main",))
         team.launch("main", calls=("poet",), **own)
         limits = Limits(turns=3, tool_calls=4, duration=adapter.duration, cost_usd=1.0)

@@ -45,7 +45,7 @@ def test_a_text(world: World) -> None:
     assert said.usage["input_tokens"] == read
 
 
-@needs("script")
+@needs("script", "price")
 def test_tokens_and_dollars(world: World) -> None:
     world.script(Reply("x", tokens=Tokens(1000, 200, cached=100, reasoning=50)))
     said = world.ask("hi")
@@ -95,7 +95,7 @@ def test_three_tools_at_once_two_of_them_the_same(world: World) -> None:
     assert max(tool["start_ns"] for tool in tools) < min(tool["end_ns"] for tool in tools)
 
 
-@needs("script")
+@needs("script", "thoughts")
 def test_thoughts_are_seen_and_not_said(world: World) -> None:
     world.script(Reply("Four.", thinking="two and two"))
     said = world.ask("2+2?")

@@ -109,7 +109,7 @@ def test_too_many_tool_calls(world: World) -> None:
     assert world.tools(said.trace_id) == []
 
 
-@needs("script")
+@needs("script", "price")
 def test_no_call_is_made_that_the_query_can_not_pay(world: World) -> None:
     """`tight` may spend a dollar, and ten million tokens cost more with any of the models."""
     turn = Reply(calls=[world.call("get_weather", {"city": "Rome"})], tokens=Tokens(10_000_000, 10, cached=0))
