@@ -148,7 +148,8 @@ def test_an_unknown_backend(folder: Folder) -> None:
     (line,) = folder.lines("defaults: {backend: langchain}\nagents: [{id: a}]")
     assert (
         line
-        == "team.yaml:1: defaults.backend: no backend 'langchain' (backends: offline, claude, gemini, crewai, openai)"
+        == "team.yaml:1: defaults.backend: no backend 'langchain' (built in: offline, claude, gemini, crewai, openai;"
+        " others need their package)"
     )
 
 
