@@ -35,7 +35,7 @@ def ask(url: str, messages: int, at_once: int, headers: Headers = lambda: "", te
     Raises SystemExit for an answer that doesn't hold the last word of `text`.
     """
     word = text.rpartition(" ")[2].strip("?")
-    return uvloop.run(_ask(url, messages, at_once, lambda: _message(url, headers(), text), word))
+    return uvloop.run(_ask(url, messages, at_once, lambda: message(url, headers(), text), word))
 
 
 def fetch(url: str, requests: int, at_once: int) -> Load:
@@ -69,10 +69,10 @@ async def _ask(url: str, requests: int, at_once: int, request: Callable[[], byte
                 data = request()
                 began = time.perf_counter()
                 writer.write(data)
-                answer = await _answer(reader)
+                said = await answer(reader)
                 times.append(time.perf_counter() - began)
-                if word.encode() not in answer or b'"error"' in answer or b"FAILED" in answer:
-                    raise SystemExit(f"{url} answered {answer[:2000].decode()}")
+                if word.encode() not in said or b'"error"' in said or b"FAILED" in said:
+                    raise SystemExit(f"{url} answered {said[:2000].decode()}")
         finally:
             writer.close()
 
@@ -81,16 +81,18 @@ async def _ask(url: str, requests: int, at_once: int, request: Callable[[], byte
     return Load(time.perf_counter() - began, times)
 
 
-async def _answer(reader: asyncio.StreamReader) -> bytes:
+async def answer(reader: asyncio.StreamReader) -> bytes:
+    """An HTTP response, its head in lower case."""
     head = (await reader.readuntil(b"\r\n\r\n")).lower()
     at = head.index(b"content-length:") + len(b"content-length:")
     return head + await reader.readexactly(int(head[at : head.index(b"\r", at)]))
 
 
-def _message(url: str, headers: str, text: str) -> bytes:
+def message(url: str, headers: str, text: str) -> bytes:
+    """The request of a blocking message."""
     place = urlsplit(url)
-    message = {"messageId": os.urandom(8).hex(), "role": "ROLE_USER", "parts": [{"text": text}]}
-    call = {"jsonrpc": "2.0", "id": 1, "method": "SendMessage", "params": {"message": message}}
+    asked = {"messageId": os.urandom(8).hex(), "role": "ROLE_USER", "parts": [{"text": text}]}
+    call = {"jsonrpc": "2.0", "id": 1, "method": "SendMessage", "params": {"message": asked}}
     body = json.dumps(call).encode()
     head = (
         f"POST {place.path or '/'} HTTP/1.1\r\nhost: {place.netloc}\r\na2a-version: 1.0\r\n"

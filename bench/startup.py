@@ -49,12 +49,12 @@ def warm(rounds: int, agents: int) -> tuple[list[float], list[float], list[float
     return walls, cpus, sizes
 
 
-def command(rounds: int, *args: str) -> tuple[list[float], list[float], list[float]]:
+def command(rounds: int, *args: str, agents: int = 4) -> tuple[list[float], list[float], list[float]]:
     walls, cpus = [], []
     with tempfile.TemporaryDirectory() as folder:
         home = Home(Path(folder))
         try:
-            home.deploy("start", str(job_file(home.path, "some", 4)))
+            home.deploy("start", str(job_file(home.path, "some", agents)))
             for _ in range(rounds):
                 wall, cpu = home.deploy(*args)
                 walls.append(wall)
@@ -72,9 +72,12 @@ def main() -> None:
         ("4 agents, nothing running", cold(rounds)),
         ("4 agents, engine and zygote warm", warm(rounds, 4)),
         ("12 agents, engine and zygote warm", warm(rounds, 12)),
+        ("50 agents, engine and zygote warm", warm(rounds, 50)),
+        ("100 agents, engine and zygote warm", warm(rounds, 100)),
         ("deploy --help", command(rounds, "--help")),
         ("deploy ps", command(rounds, "ps")),
         ("deploy ps JOB", command(rounds, "ps", "some")),
+        ("deploy ps JOB, 50 agents", command(rounds, "ps", "some", agents=50)),
     ]
     for name, (walls, cpus, sizes) in table:
         size = f"{statistics.median(sizes):7.0f}" if sizes else f"{'':7}"

@@ -16,6 +16,7 @@ TOOLS = {
     "weather": ["current_weather", "forecast"],
     "maps": ["find_city", "distance", "route"],
     "files": ["ingest", "transform", "validate", "write"],
+    "arithmetic": ["calculate"],
     "text": ["word_count", "top_words", "readability"],
 }
 
