@@ -14,6 +14,7 @@ TeamwrightError            exit 1: it failed
 ├── StartFailed            a job did not get ready; everything of it was stopped again
 ├── JobNotRunning          the job is known, and does not run
 ├── QueryFailed            a job answered a query with an error
+│   └── QueryTimeout       … or not within the time the caller gave it
 ├── Refused                a token, caller list, epoch or limit said no
 │   └── TokenRefused       no token, wrong, expired, revoked, or of a halted epoch
 ├── LimitReached           depth, turns, peer calls, duration …; `limit` names which
@@ -29,6 +30,7 @@ TeamwrightError            exit 1: it failed
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 
 class TeamwrightError(Exception):
@@ -134,11 +136,28 @@ class JobNotRunning(TeamwrightError):
 
 
 class QueryFailed(TeamwrightError):
-    """A job answered a query with an error."""
+    """A job answered a query with an error. `reason` is a short stable word: a limit's key, timeout, busy …
 
-    def __init__(self, message: str, *, run_id: str | None = None, hint: str | None = None) -> None:
+    `reply` is the Reply that the Python client has made of it.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        run_id: str | None = None,
+        hint: str | None = None,
+        reason: str = "",
+        reply: Any = None,
+    ) -> None:
         super().__init__(message, hint=hint)
         self.run_id = run_id
+        self.reason = reason
+        self.reply = reply
+
+
+class QueryTimeout(QueryFailed):
+    """A query took longer than the caller would wait; the work on it was cancelled."""
 
 
 class Refused(TeamwrightError):

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from teamwright.client.client import Client
     from teamwright.client.results import QueryResult
 
-#: Bytes of all files of one message. As base64, with its text, it stays below what an agent takes.
-FILES_LIMIT = 11 << 20
 #: What to do when a job that was started for one query has asked something.
 KEEP = "the same again with --keep: this job ends now, and its question with it"
 
@@ -39,43 +37,6 @@ def question(text: str) -> str:
     if not text.strip():
         raise UserError("the query is empty", hint='deploy query JOB "your question", or - to read it from stdin')
     return text
-
-
-def attachments(paths: Sequence[Path]) -> list[File]:
-    """Files to send along. Raises UserError for what can't be read, or is too large for one message."""
-    from teamwright.agents.worker_turns import media_type_of
-    from teamwright.backends.api import File
-
-    found, size = [], 0
-    for path in paths:
-        try:
-            size += path.stat().st_size
-            if size <= FILES_LIMIT:
-                found.append(File(path.name, media_type_of(path.name), path.read_bytes()))
-        except OSError as error:
-            raise UserError(f"--file {path}: {(error.strerror or str(error)).lower()}") from None
-    if size > FILES_LIMIT or sum(len(file.data or b"") for file in found) > FILES_LIMIT:
-        raise UserError(
-            f"--file: {size / (1 << 20):.1f} MiB is more than the {FILES_LIMIT >> 20} MiB that fit into one message",
-            hint="agents on this machine can read a path that stands in the text",
-        )
-    return found
-
-
-def save(files: Sequence[File], folder: Path) -> list[Path]:
-    """Write an answer's files into a folder, over nothing that is there. Raises UserError."""
-    from teamwright.agents.attachments import unique_name
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        taken = {path.name for path in folder.iterdir()}
-        saved = [folder / unique_name(file.name, taken) for file in files if file.data is not None]
-        for path, file in zip(saved, (file for file in files if file.data is not None), strict=True):
-            with path.open("xb") as target:
-                target.write(file.data or b"")
-    except OSError as error:
-        raise UserError(f"--out {folder}: {(error.strerror or str(error)).lower()}") from None
-    return saved
 
 
 def ask_and_print(
@@ -116,7 +77,9 @@ def ask_and_print(
         if result.status == "ok":
             click.echo(result.answer)
     if result.files and out is not None:
-        for path in save(result.files, out):
+        from teamwright.client.files import save
+
+        for path in save(result.files, out, said="--out "):
             click.echo(f"saved {path}", err=True)
     elif result.files and not call.json:
         names = ", ".join(file.name if file.uri is None else file.uri for file in result.files)

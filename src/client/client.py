@@ -21,10 +21,11 @@ from teamwright.errors import EngineUnavailable, TeamwrightError
 from teamwright.jobs.plan import Plan
 
 if TYPE_CHECKING:
+    from teamwright.engine.liveness import Incarnation
     from teamwright.tracing.forwarding.endpoints import Endpoint
 
 #: Seconds: to connect (an engine that is just starting takes requests already), and for a short answer.
-_CONNECT, _ANSWER = 10.0, 30.0
+CONNECT, _ANSWER = 10.0, 30.0
 #: Entries of the registry that are asked for at a time.
 _PAGE = 500
 Secrets = Mapping[str, Mapping[str, str]]
@@ -59,7 +60,7 @@ class Client:
             base_url=self.url,
             trust_env=False,
             verify=self.url.startswith("https:"),  # without TLS, loading certificates would only cost 20 ms
-            timeout=httpx.Timeout(_ANSWER, connect=_CONNECT),
+            timeout=httpx.Timeout(_ANSWER, connect=CONNECT),
         )
 
     def __enter__(self) -> Self:
@@ -70,6 +71,11 @@ class Client:
     ) -> None:
         self.close(well=kind is None)
 
+    @property
+    def brought_engine(self) -> bool:
+        """Whether the engine was started for this client, and leaves when the client goes without a good end."""
+        return self._closed is not None
+
     def close(self, *, well: bool = True) -> None:
         """Hang up. Not `well` = the command was interrupted or failed: an engine it started may leave again."""
         self._http.close()
@@ -79,9 +85,15 @@ class Client:
 
     # --- jobs -------------------------------------------------------------------------------------
 
-    def start(self, plan: Plan, secrets: Secrets | None = None) -> Generator[dict[str, Any], None, None]:
-        """Start a job: the lines as they happen, the last one done, unchanged or failed. Closed early = undone."""
-        return self._lines("/jobs", {"plan": plan.to_dict(), "secrets": secrets or {}})
+    def start(
+        self, plan: Plan, secrets: Secrets | None = None, *, owner: Incarnation | None = None
+    ) -> Generator[dict[str, Any], None, None]:
+        """Start a job: the lines as they happen, the last one done, unchanged or failed. Closed early = undone.
+
+        With an `owner`, a process of this machine, the job is stopped when that ends.
+        """
+        belongs = {} if owner is None else {"owner": owner.to_text()}
+        return self._lines("/jobs", {"plan": plan.to_dict(), "secrets": secrets or {}, **belongs})
 
     def restart(
         self, *, plan: Plan | None = None, secrets: Secrets | None = None, targets: Iterable[str] = ()
@@ -183,11 +195,11 @@ class Client:
         began, since = time.perf_counter(), time.time_ns()
         answer = asking.Answer(job, agent, session)
         body = asking.call(text, session, user=user, labels=labels, files=files, task=task)
-        limits = httpx.Timeout(timeout, connect=_CONNECT)
-        headers = {**asking.HEADERS, **self._headers()}
+        limits = httpx.Timeout(timeout, connect=CONNECT)
+        headers = {**asking.HEADERS, **self.headers()}
         with PickUp(self, job, agent, session, since).instead(answer):
             with self._errors():
-                response = self._http.post(_door(job, agent), content=body, headers=headers, timeout=limits)
+                response = self._http.post(door_path(job, agent), content=body, headers=headers, timeout=limits)
             check(response)
             answer.read(response.json())
         return answer.result((time.perf_counter() - began) * 1000)
@@ -209,16 +221,16 @@ class Client:
         began, since = time.perf_counter(), time.time_ns()
         answer = asking.Answer(job, agent, session)
         body = asking.call(text, session, user=user, labels=labels, files=files, task=task, stream=True)
-        headers = {**asking.HEADERS, **self._headers(), "accept": "text/event-stream"}
+        headers = {**asking.HEADERS, **self.headers(), "accept": "text/event-stream"}
         with (
             PickUp(self, job, agent, session, since).instead(answer),
             self._errors(),
             self._http.stream(
                 "POST",
-                _door(job, agent),
+                door_path(job, agent),
                 content=body,
                 headers=headers,
-                timeout=httpx.Timeout(None, connect=_CONNECT),
+                timeout=httpx.Timeout(None, connect=CONNECT),
             ) as response,
         ):
             if not response.headers.get("content-type", "").startswith("text/event-stream"):
@@ -251,7 +263,7 @@ class Client:
     def task(self, job: str, task_id: str, *, agent: str | None = None) -> dict[str, Any]:
         """The JSON-RPC reply to GetTask."""
         call = {"jsonrpc": "2.0", "id": 1, "method": "GetTask", "params": {"id": task_id}}
-        return self._json("POST", f"{_door(job, agent)}?A2A-Version=1.0", call)
+        return self._json("POST", f"{door_path(job, agent)}?A2A-Version=1.0", call)
 
     def forget_session(self, job: str, session: str, *, subject: str, user: str) -> dict[str, Any]:
         """Delete a conversation at all agents of the job: `{agents, exchanges}`. Raises EngineError while used."""
@@ -262,7 +274,7 @@ class Client:
     def cancel(self, job: str, task_id: str, *, agent: str | None = None) -> dict[str, Any]:
         """The JSON-RPC reply to CancelTask."""
         call = {"jsonrpc": "2.0", "id": 1, "method": "CancelTask", "params": {"id": task_id}}
-        return self._json("POST", f"{_door(job, agent)}?A2A-Version=1.0", call)
+        return self._json("POST", f"{door_path(job, agent)}?A2A-Version=1.0", call)
 
     def agents(self, *, limit: int | None = None, **only: str | None) -> list[dict[str, Any]]:
         """The registry's entries; `only`: job, group, skill, tag, name, health, q (free text, ranked). All of them
@@ -291,7 +303,7 @@ class Client:
     ) -> dict[str, Any]:
         with self._errors():
             response = self._http.request(
-                method, path, json=body, headers=self._headers(), timeout=httpx.Timeout(timeout, connect=_CONNECT)
+                method, path, json=body, headers=self.headers(), timeout=httpx.Timeout(timeout, connect=CONNECT)
             )
         check(response)
         found: dict[str, Any] = response.json()
@@ -299,10 +311,10 @@ class Client:
 
     def _lines(self, path: str, body: Mapping[str, Any]) -> Generator[dict[str, Any], None, None]:
         self._writing()
-        limits = httpx.Timeout(None, connect=_CONNECT)
+        limits = httpx.Timeout(None, connect=CONNECT)
         with (
             self._errors(),
-            self._http.stream("POST", path, json=body, headers=self._headers(), timeout=limits) as response,
+            self._http.stream("POST", path, json=body, headers=self.headers(), timeout=limits) as response,
         ):
             if not response.is_success:
                 response.read()
@@ -311,7 +323,8 @@ class Client:
                 if line:
                     yield json.loads(line)
 
-    def _headers(self) -> dict[str, str]:
+    def headers(self) -> dict[str, str]:
+        """What every request carries. Raises TeamwrightError when the token can't be read."""
         if not isinstance(self._token, str):
             self._token = self._token()
         return {"authorization": f"Bearer {self._token}"}
@@ -328,7 +341,8 @@ class Client:
             raise unreachable(error, self.url) from error
 
 
-def _door(job: str, agent: str | None) -> str:
+def door_path(job: str, agent: str | None) -> str:
+    """Where a job, or an agent of it, is asked."""
     return f"/a2a/{job}/{agent}" if agent else f"/a2a/{job}"
 
 

@@ -56,10 +56,15 @@ def connect(
     raise EngineUnavailable(f"no engine of {home.path} comes up", status=503, hint=f"see {home.guard_log}")
 
 
-def hang_up() -> None:
+def lifelines() -> frozenset[socket.socket]:
+    """Our ends to the guards that this process has started and not let go of."""
+    return frozenset(_lifelines)
+
+
+def hang_up(*, but: frozenset[socket.socket] = frozenset()) -> None:
     """The command was interrupted, wherever it was: guards it has started leave again, unless they have jobs by now."""
-    while _lifelines:
-        _lifelines.pop().close()
+    for line in _lifelines - but:
+        _drop(line)
 
 
 def sweep(home: Home) -> int:

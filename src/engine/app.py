@@ -41,6 +41,7 @@ from teamwright.engine.jobs import Jobs
 from teamwright.engine.life_cycle import LifeCycle
 from teamwright.engine.liveness import Incarnation
 from teamwright.engine.minting import Mint
+from teamwright.engine.owners import Owners
 from teamwright.engine.secret_store import SecretStore
 from teamwright.engine.spans import Spans
 from teamwright.engine.state import EngineState
@@ -134,6 +135,7 @@ class Engine:
             join=self.foreign.join,
             changed=self._changed,
         )
+        self.owners = Owners(self.state, self.jobs.stop_job)
         self.checkups = Checkups(self.state, self.foreign.join, self.jobs.note)
         self.recovery = recovery.Recovery(self.jobs)
         self.front_door = FrontDoor(
@@ -160,6 +162,7 @@ class Engine:
             asyncio.create_task(self._send_metrics(), name="metrics"),
         ]
         self.checkups.sync()
+        self.owners.sync()
         if self.state.active():
             self._wake()
 
@@ -169,6 +172,7 @@ class Engine:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.checkups.aclose()
+        await self.owners.aclose()
         await self.front_door.aclose()
         await self.followers.aclose()
         self.upstream.close()
@@ -249,6 +253,7 @@ class Engine:
 
     def _changed(self) -> None:
         self.checkups.sync()
+        self.owners.sync()
         self.idle.check()
 
     def _died(self, job: str, agent: str, incarnation: str, reason: str) -> None:
@@ -351,7 +356,7 @@ class Engine:
                     stay=self._stay,
                     forward=self.spans.keeper.forward,
                 ),
-                *job_routes.routes(self.jobs, gate, all_stopped=self.idle.leave_when_empty),
+                *job_routes.routes(self.jobs, gate, self.idle.leave_when_empty, self.owners),
                 *session_routes.routes(self.order.home, self.state, self.upstream, gate),
                 *self.spans.routes(gate.writer),
                 *trace_routes.routes(self.order.home, self.spans, self.state, gate),

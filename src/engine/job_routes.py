@@ -15,6 +15,8 @@ from starlette.routing import Route
 from teamwright.engine.answers import error_body
 from teamwright.engine.auth import Gate
 from teamwright.engine.jobs import Jobs
+from teamwright.engine.liveness import Incarnation
+from teamwright.engine.owners import Owners
 from teamwright.engine.secret_store import Secrets
 from teamwright.engine.targets import ALL, find_job
 from teamwright.errors import TeamwrightError, UserError
@@ -26,14 +28,26 @@ log = logging.getLogger("teamwright.engine")
 Work = Callable[[Progress], Awaitable[dict[str, Any]]]
 
 
-def routes(jobs: Jobs, gate: Gate, all_stopped: Callable[[], bool]) -> list[Route]:
-    """`all_stopped` is called when everything has stopped; it tells whether the engine now leaves."""
+def routes(jobs: Jobs, gate: Gate, all_stopped: Callable[[], bool], owners: Owners) -> list[Route]:
+    """`all_stopped` is called when everything has stopped; it tells whether the engine now leaves.
+
+    A start with an `owner` makes a job that ends with that process.
+    """
     running: set[asyncio.Task[Any]] = set()
 
     async def start(request: Request) -> Response:
         gate.operator(request)
-        plan, secrets = _plan(await _json(request))
-        return _lines(lambda progress: jobs.start(plan, secrets, progress), running)
+        data = await _json(request)
+        plan, secrets = _plan(data)
+        owner = _owner(data)
+
+        async def work(progress: Progress) -> dict[str, Any]:
+            line = await jobs.start(plan, secrets, progress)
+            if owner is not None and line["event"] == "done":
+                owners.hold(plan.job, owner)
+            return line
+
+        return _lines(work, running)
 
     async def restart(request: Request) -> Response:
         gate.operator(request)
@@ -140,6 +154,14 @@ def _plan(data: Mapping[str, Any]) -> tuple[Plan, Secrets]:
     ):
         raise UserError("secrets are texts by agent and name")
     return plan, secrets
+
+
+def _owner(data: Mapping[str, Any]) -> Incarnation | None:
+    found = data.get("owner")
+    try:
+        return Incarnation.from_text(found) if found is not None else None
+    except (ValueError, AttributeError):
+        raise UserError("an owner is the pid, start time and boot id of a process") from None
 
 
 def _targets(data: Mapping[str, Any]) -> list[str]:

@@ -27,7 +27,7 @@ from teamwright.home import Home
 from teamwright.tracing.propagation import ParentContext
 from teamwright.tracing.reading.filters import Filter
 
-_GUARD, _STAY = "guard", "stay"
+_GUARD, _STAY, _OWNER = "guard", "stay", "owner "
 #: Conversations whose newest query is remembered.
 _SESSIONS = 10_000
 
@@ -73,6 +73,19 @@ class EngineState:
     def set_stay(self, guard: Incarnation) -> None:
         """The engine stays for the rest of this guard's life."""
         self._keep(_STAY, guard.to_text())
+
+    @property
+    def owners(self) -> dict[str, Incarnation]:
+        """By job, the processes that jobs end with."""
+        return {
+            key.removeprefix(_OWNER): Incarnation.from_text(text)
+            for key, text in self._meta.items()
+            if key.startswith(_OWNER) and text
+        }
+
+    def set_owner(self, job: str, owner: Incarnation | None) -> None:
+        """The job ends with that process, or belongs to none."""
+        self._keep(_OWNER + job, owner.to_text() if owner is not None else "")
 
     def agent(self, agent_id: str) -> AgentRecord | None:
         """The agent of that `job/agent` name."""

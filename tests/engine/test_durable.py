@@ -86,7 +86,7 @@ class Load:
     """Asks without a pause from several threads, until stopped; knows what was answered."""
 
     def __init__(self, client: Client, askers: int = 4) -> None:
-        self._token = client._headers()["authorization"].removeprefix("Bearer ")
+        self._token = client.headers()["authorization"].removeprefix("Bearer ")
         self._url = client.url
         self._over = threading.Event()
         self._pool = ThreadPoolExecutor(askers)
@@ -188,7 +188,7 @@ def test_an_engine_that_is_away_for_long(enduring: Client, home: Home) -> None:
 
 
 def _try(client: Client, text: str) -> None:
-    token = client._headers()["authorization"].removeprefix("Bearer ")
+    token = client.headers()["authorization"].removeprefix("Bearer ")
     # Its engine is killed, perhaps; the query itself goes on.
     with Client(client.url, token) as other, suppress(TeamwrightError):
         other.query("team", text)

@@ -62,7 +62,7 @@ def up(client: Client) -> bool:
 def asked(client: Client, text: str) -> tuple[threading.Thread, list[Any]]:
     """Ask in another thread, with a client of its own; what came of it ends up in the list."""
     found: list[Any] = []
-    other = Client(client.url, client._headers()["authorization"].removeprefix("Bearer "))
+    other = Client(client.url, client.headers()["authorization"].removeprefix("Bearer "))
 
     def ask() -> None:
         try:

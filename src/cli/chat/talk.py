@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from teamwright.cli.app import Call
-from teamwright.cli.asking import agents_in, attachments, save, summary
+from teamwright.cli.asking import agents_in, summary
 from teamwright.cli.chat.screen import Screen
 from teamwright.cli.signals import undisturbed
+from teamwright.client.files import attachments, save
 from teamwright.engine.frames import Reading
 from teamwright.errors import JobNotRunning, TeamwrightError, UnknownJob, UserError
 from teamwright.jobs.names import suggestion

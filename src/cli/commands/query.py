@@ -46,17 +46,18 @@ def query(
     port: int | None,
 ) -> None:
     """Ask a job (or JOB/AGENT) something. A file starts its job first, and stops it again unless --keep."""
-    from teamwright.cli.asking import ask_and_print, attachments, question
+    from teamwright.cli.asking import ask_and_print, question
     from teamwright.cli.connection import connected
     from teamwright.cli.starting import ensure
     from teamwright.cli.targets import known, labels, parse, require_running
+    from teamwright.client.files import attachments
     from teamwright.errors import UserError
 
     target = parse(call, job)
     if target.group is not None:
         raise UserError("a group can't be asked, only a job or one agent", hint=f"deploy query {target.job} …")
     marks = labels(pairs)
-    words, files = question(text), attachments(paths)
+    words, files = question(text), attachments(paths, said="--file ")
     from_file = target.file is not None
     # A running engine was told of the environment's when it was started.
     receivers = wanted(call.environ, otlp, otlp_content) if from_file or otlp or otlp_content else []
