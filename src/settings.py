@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 from teamwright.errors import UserError
 
@@ -48,6 +49,12 @@ OTLP_HEADERS = Setting("TEAMWRIGHT_OTLP_HEADERS", None, "header=value,… for th
 OTLP_CERTIFICATE = Setting("TEAMWRIGHT_OTLP_CERTIFICATE", None, "a file of authorities for endpoints")
 OTLP_CONTENT = Setting("TEAMWRIGHT_OTLP_CONTENT", "off", "on or off: send what people and models said to endpoints too")
 OTLP_METRICS = Setting("TEAMWRIGHT_OTLP_METRICS", "30", "seconds between two sendings of metrics; 0 = none")
+PUBLIC_URL = Setting(
+    "TEAMWRIGHT_PUBLIC_URL", None, "where the engine is reached from outside, through a proxy: agents' cards say it"
+)
+TOKEN_RPM = Setting(
+    "TEAMWRIGHT_TOKEN_RPM", "600", "calls a minute that one token of a person may make at the front door; 0 = any"
+)
 TOKEN = Setting("TEAMWRIGHT_TOKEN", None, "a token to use instead of the home's operator token")
 
 #: What our processes may see of the shell they were started from; the rest is taken away.
@@ -81,6 +88,8 @@ PASSED_SETTINGS = (
     TRACE_SIZE,
     SESSION_DAYS,
     SESSION_SIZE,
+    PUBLIC_URL,
+    TOKEN_RPM,
 )
 #: For the engine alone: headers are keys. Whatever else is started forgets them.
 ENGINE_SETTINGS = (OTLP_ENDPOINT, OTLP_HEADERS, OTLP_CERTIFICATE, OTLP_CONTENT, OTLP_METRICS)
@@ -110,6 +119,28 @@ def lease(environ: Mapping[str, str]) -> float:
     if not 1 <= found <= 86_400:
         raise UserError(f"{LEASE.env}={found:g} is not from 1 to 86400", hint=LEASE.help)
     return found
+
+
+def check(environ: Mapping[str, str]) -> None:
+    """Whatever an engine would stumble over, before one is started. Raises UserError."""
+    for setting in (IDLE, TRACE_DAYS, TRACE_SIZE, SESSION_DAYS, SESSION_SIZE, OTLP_METRICS, TOKEN_RPM):
+        if number(setting, environ) < 0:
+            raise UserError(f"{setting.env} is less than 0", hint=setting.help)
+    lease(environ)
+    public_url(environ)
+    port_range(environ)
+    collector_process(environ)
+
+
+def public_url(environ: Mapping[str, str]) -> str | None:
+    """The engine's address for people outside, without a slash at its end. Raises UserError when it is no address."""
+    text = environ.get(PUBLIC_URL.env) or None
+    if text is None:
+        return None
+    found = urlsplit(text)
+    if found.scheme not in ("http", "https") or not found.hostname or found.query or found.fragment or found.username:
+        raise UserError(f"{PUBLIC_URL.env}={text!r} is not http(s)://HOST[:PORT][/PATH]", hint=PUBLIC_URL.help)
+    return text.rstrip("/")
 
 
 def collector_process(environ: Mapping[str, str]) -> bool:

@@ -10,17 +10,14 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from teamwright.agents.spec import AgentSpec
 from teamwright.errors import TeamwrightError
 
 if TYPE_CHECKING:
-    import uvicorn
-
     from teamwright.agents.runtime import Runtime
+    from teamwright.serving import Server
 
 log = logging.getLogger("teamwright.agent")
 
@@ -28,7 +25,7 @@ MARK = "TEAMWRIGHT_MARK"
 
 #: Seconds. Runs may end by themselves so long after SIGTERM; connections may stay open so long.
 _RUNS_END = 1.0
-_CONNECTIONS_END = 3
+_CONNECTIONS_END = 3.0
 
 _QUIET = ("httpx", "httpcore", "uvicorn", "uvicorn.error", "a2a", "asyncio", "mcp", "opentelemetry")
 
@@ -87,8 +84,10 @@ def start_log(level: str) -> None:
 
 
 async def _serve(spec: AgentSpec, sock: socket.socket) -> None:
+    from teamwright import serving
     from teamwright.agents.runtime import Runtime
 
+    serving.allow_files()
     loop = asyncio.get_running_loop()
     main = asyncio.current_task()
     if main is not None:
@@ -96,7 +95,7 @@ async def _serve(spec: AgentSpec, sock: socket.socket) -> None:
             loop.add_signal_handler(number, main.cancel)
     runtime = await Runtime.open(spec)
     try:
-        server = build_server(runtime)
+        server = serving.server(runtime.app, grace=_CONNECTIONS_END)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, _stop, server, runtime, loop)
         tools = [tool.name for tool in runtime.tools]
@@ -109,34 +108,7 @@ async def _serve(spec: AgentSpec, sock: socket.socket) -> None:
         await runtime.close()
 
 
-def build_server(runtime: Runtime) -> uvicorn.Server:
-    """The HTTP server of an agent; whoever runs it ends it by `should_exit`."""
-    import uvicorn
-
-    from teamwright.agents.transport import SERVER_KEEP_ALIVE
-
-    class Server(uvicorn.Server):
-        @contextmanager
-        def capture_signals(self) -> Iterator[None]:
-            # uvicorn would raise SIGTERM again after its graceful end, and the last spans would be lost.
-            yield
-
-    return Server(
-        uvicorn.Config(
-            runtime.app,
-            http="httptools",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_keep_alive=SERVER_KEEP_ALIVE,
-            timeout_graceful_shutdown=_CONNECTIONS_END,
-        )
-    )
-
-
-def _stop(server: uvicorn.Server, runtime: Runtime, loop: asyncio.AbstractEventLoop) -> None:
+def _stop(server: Server, runtime: Runtime, loop: asyncio.AbstractEventLoop) -> None:
     if server.should_exit:
         server.force_exit = True
     server.should_exit = True

@@ -7,8 +7,7 @@ from functools import lru_cache
 
 import httpx
 
-#: Longer than any client keeps an idle connection, so that a server never closes one just as it is used.
-SERVER_KEEP_ALIVE = 75
+#: Seconds an idle connection is kept: less than our servers do, so that none closes one just as it is used.
 _CLIENT_KEEP_ALIVE = 30.0
 _CONNECT = 3.0
 

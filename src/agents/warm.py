@@ -48,11 +48,11 @@ def warm() -> None:
 async def _requests(folder: Path) -> None:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-    from teamwright.agents.main import build_server
     from teamwright.agents.runtime import Runtime
     from teamwright.agents.spec import AgentSpec
     from teamwright.safety.epochs import EpochFile
     from teamwright.safety.tokens import Issuer
+    from teamwright.serving import server as new_server
 
     epochs = EpochFile.create(folder / "epochs")
     issuer = Issuer(Ed25519PrivateKey.generate(), "warm", epochs)
@@ -74,7 +74,7 @@ async def _requests(folder: Path) -> None:
         callers=("front-door", "warm/warm"),
     )
     runtime = await Runtime.open(spec)
-    server = build_server(runtime)
+    server = new_server(runtime.app)
     serving = asyncio.create_task(server.serve(sockets=[sock]))
     person = issuer.mint("warm", "warm/warm", job="warm", role="front-door")
     agent = issuer.mint("warm/warm", "warm/warm", job="warm", agent="warm", role="agent")

@@ -166,11 +166,11 @@ class Client:
         raise EngineUnavailable(f"the engine was not replaced within {deadline:g} s", status=503)
 
     def create_token(
-        self, *, job: str | None = None, ttl: float | None = None, subject: str | None = None
+        self, *, job: str | None = None, ttl: float | None = None, subject: str | None = None, rpm: int | None = None
     ) -> dict[str, Any]:
-        """A token for a person: `job`'s front door only, or an operator's."""
+        """A token for a person: `job`'s front door only, or an operator's; good for `rpm` calls a minute there."""
         self._writing()
-        return self._json("POST", "/tokens", {"job": job, "ttl": ttl, "subject": subject})
+        return self._json("POST", "/tokens", {"job": job, "ttl": ttl, "subject": subject, "rpm": rpm})
 
     # --- queries ------------------------------------------------------------------------------------
 

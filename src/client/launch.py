@@ -19,7 +19,7 @@ from teamwright.engine.fingerprint import fingerprint
 from teamwright.engine.liveness import EngineFile
 from teamwright.errors import EngineError, EngineUnavailable, HomeError, TeamwrightError, VersionMismatch
 from teamwright.home import Home
-from teamwright.settings import TOKEN, allowed_environment, collector_process, lease
+from teamwright.settings import TOKEN, allowed_environment, check, collector_process
 
 #: Seconds for a new guard to listen, and for one that leaves to be gone.
 _LISTENS, _LEAVES = 15.0, 40.0
@@ -110,7 +110,7 @@ def _join(home: Home, found: EngineFile, environ: Mapping[str, str], *, start: b
 def _spawn(home: Home, port: int | None, environ: Mapping[str, str], *, stay: bool, host: bool) -> Client | None:
     """A client of a new engine; None when somebody else's is just coming up."""
     collector = collector_process(environ)
-    lease(environ)  # what the engine would only say in its log
+    check(environ)  # what the engine would only say in its log
     ours, theirs = socket.socketpair()
     _lifelines.add(ours)
     order = {

@@ -89,6 +89,8 @@ class EngineOrder:
     forward_to: tuple[Endpoint, ...] = ()
     collector_url: str | None = None
     metrics_every: float = 0.0
+    public_url: str | None = None
+    token_rpm: int = 0
     allowed_hosts: tuple[str, ...] = field(default=("127.0.0.1", "localhost", "[::1]"))
 
 
@@ -104,7 +106,7 @@ class Engine:
         self._guard = guard
         self._began = time.monotonic()
         issuer = Issuer.load(home)
-        gate = Gate(Verifier(issuer.public_key, home.id, EpochFile.create(home.epoch_file)))
+        gate = Gate(Verifier(issuer.public_key, home.id, EpochFile.create(home.epoch_file)), rpm=order.token_rpm)
         mint = Mint(issuer)
         self.bus = EventBus()
         self.state = EngineState(home.engine_db, problem=lambda error: log.error("engine.db: %s", error))
@@ -139,7 +141,7 @@ class Engine:
         self.checkups = Checkups(self.state, self.foreign.join, self.jobs.note)
         self.recovery = recovery.Recovery(self.jobs)
         self.front_door = FrontDoor(
-            self.state, gate, self.upstream, self.followers, self.spans.tracer, engine_url=order.url
+            self.state, gate, self.upstream, self.followers, self.spans.tracer, engine_url=order.public_url or order.url
         )
         self.idle = Idle(self._busy, self.leave, seconds=order.idle, stay=order.stay or self.state.stay(order.guard))
         self._mint = mint
@@ -370,4 +372,4 @@ class Engine:
                 Exception: answers.on_bug,
             },
         )
-        return OwnHostOnly(self.idle.wrap(app), self.order.allowed_hosts)
+        return OwnHostOnly(self.idle.wrap(app), self.order.allowed_hosts, public_url=self.order.public_url)

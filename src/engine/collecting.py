@@ -29,12 +29,12 @@ from teamwright.engine.auth import LOOPBACK, Gate, OwnHostOnly
 from teamwright.engine.control import GuardLine
 from teamwright.engine.keeper import LocalKeeper, forward_to, retention
 from teamwright.engine.liveness import Incarnation
-from teamwright.engine.serving import END_SIGNALS, Server, server
 from teamwright.errors import TeamwrightError, UserError
 from teamwright.home import Home
 from teamwright.host.pulse import BEAT
 from teamwright.safety.epochs import EpochFile
 from teamwright.safety.tokens import Issuer, Verifier
+from teamwright.serving import END_SIGNALS, Server, allow_files, server
 from teamwright.tracing.metrics.instruments import Gauge
 from teamwright.tracing.shipping.spool import SpoolName
 from teamwright.tracing.storing import collector
@@ -106,6 +106,7 @@ async def serve(order: Mapping[str, Any]) -> None:
         if running is not None:
             running.should_exit = True
 
+    allow_files()
     loop = asyncio.get_running_loop()
     for sign in END_SIGNALS:
         loop.add_signal_handler(sign, end)

@@ -98,7 +98,7 @@ def routes(
 
 async def _token(data: Mapping[str, Any], state: EngineState, issuer: Issuer) -> dict[str, Any]:
     """A token for a person: for one job's front door, or an operator's for everything."""
-    job, ttl = data.get("job"), data.get("ttl")
+    job, ttl, rpm = data.get("job"), data.get("ttl"), data.get("rpm")
     subject = data.get("subject") or "user"
     if ttl is None:
         ttl = TOKEN_TTL
@@ -106,12 +106,16 @@ async def _token(data: Mapping[str, Any], state: EngineState, issuer: Issuer) ->
         raise UserError(f"ttl is a number of seconds up to {LONGEST_TTL:g}")
     if not isinstance(subject, str) or "/" in subject or len(subject) > 200:
         raise UserError("a subject is a person's name, without slashes")
+    if rpm is not None and (type(rpm) is not int or rpm < 1):
+        raise UserError("rpm is a number of calls a minute, at least 1")
     if job is not None:
         if not isinstance(job, str):
             raise UserError("job is a name")
         find_job(job, state.jobs)
     role, audience = ("user", job) if job is not None else ("operator", ANY_AUDIENCE)
-    token = issuer.mint(subject, audience, job=job, role="user" if job is not None else "operator", ttl=float(ttl))
+    token = issuer.mint(
+        subject, audience, job=job, role="user" if job is not None else "operator", ttl=float(ttl), rpm=rpm
+    )
     claims = unverified(token)
     await state.add_token(TokenRow(claims.jti, subject, audience, role, job, claims.iat, claims.exp))
     return {
@@ -120,6 +124,7 @@ async def _token(data: Mapping[str, Any], state: EngineState, issuer: Issuer) ->
         "subject": subject,
         "role": role,
         "job": job,
+        "rpm": rpm,
         "created_at": time.time(),
         "expires_at": claims.exp,
     }

@@ -21,10 +21,10 @@ from teamwright.engine.app import Engine, EngineOrder
 from teamwright.engine.control import GuardLine
 from teamwright.engine.keeper import forward_to, retention
 from teamwright.engine.liveness import Incarnation
-from teamwright.engine.serving import END_SIGNALS, Server, server
 from teamwright.home import Home
 from teamwright.host.pulse import BEAT
-from teamwright.settings import IDLE, OTLP_METRICS, SESSION_DAYS, SESSION_SIZE, lease, number
+from teamwright.serving import END_SIGNALS, Server, allow_files, server
+from teamwright.settings import IDLE, OTLP_METRICS, SESSION_DAYS, SESSION_SIZE, TOKEN_RPM, lease, number, public_url
 
 log = logging.getLogger("teamwright.engine")
 
@@ -45,6 +45,8 @@ async def serve(data: dict[str, Any]) -> None:
         forward_to=forward_to(os.environ),
         collector_url=data.get("collector_url"),
         metrics_every=number(OTLP_METRICS, os.environ),
+        public_url=public_url(os.environ),
+        token_rpm=int(number(TOKEN_RPM, os.environ)),
     )
     running: Server | None = None
     ending = asyncio.Event()
@@ -54,6 +56,7 @@ async def serve(data: dict[str, Any]) -> None:
         if running is not None:
             running.should_exit = True
 
+    allow_files()
     loop = asyncio.get_running_loop()
     for sign in END_SIGNALS:
         loop.add_signal_handler(sign, end)

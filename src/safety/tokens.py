@@ -2,7 +2,7 @@
 
 sub   job/agent, or a person            aud    engine, job/agent, job (its front door), * (operator only)
 role  operator user agent front-door engine    epoch  sum of the subject's halt counters at minting
-job, agent, group  whom the token speaks for   iss    the home's id      iat, exp, jti
+job, agent, group  whom the token speaks for   iss    the home's id      iat, exp, jti   rpm  calls a minute
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _CACHE = 4096
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a token says. Times are Unix seconds."""
+    """What a token says. Times are Unix seconds; `rpm` is how many calls a minute it is good for."""
 
     iss: str
     sub: str
@@ -50,6 +50,7 @@ class Claims:
     job: str | None = None
     agent: str | None = None
     group: str | None = None
+    rpm: int | None = None
 
     @property
     def scopes(self) -> tuple[str, ...]:
@@ -103,6 +104,7 @@ class Issuer:
         group: str | None = None,
         role: Role,
         ttl: float = TOKEN_LIFE,
+        rpm: int | None = None,
         now: float | None = None,
     ) -> str:
         """A signed token for `sub` to use at `aud`, good for `ttl` seconds. Raises Refused without an epoch file."""
@@ -110,7 +112,7 @@ class Issuer:
         epoch = self._epochs.total(scopes(job, agent, group)) if self._epochs is not None else 0
         claims = Claims(
             iss=self._home_id, sub=sub, aud=aud, role=role, epoch=epoch, iat=round(issued, 3),
-            exp=round(issued + ttl, 3), jti=uuid4().hex, job=job, agent=agent, group=group,
+            exp=round(issued + ttl, 3), jti=uuid4().hex, job=job, agent=agent, group=group, rpm=rpm,
         )  # fmt: skip
         present = {name: value for name, value in asdict(claims).items() if value is not None}
         return jwt.encode(present, self._key, algorithm="EdDSA")
@@ -198,6 +200,8 @@ def _claims(found: dict[str, object]) -> Claims:
         raise TokenRefused("this is not a token") from None
     if not all(isinstance(part, str) for part in text) or not all(isinstance(part, int | float) for part in numbers):
         raise TokenRefused("the token lacks claims")
+    if claims.rpm is not None and (type(claims.rpm) is not int or claims.rpm < 1):
+        raise TokenRefused("the token allows no number of calls")
     return claims
 
 

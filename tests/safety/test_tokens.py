@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import jwt
 import pytest
@@ -29,7 +30,7 @@ def verifier(issuer: Issuer, epochs: EpochFile) -> Verifier:
     return Verifier(issuer.public_key, "home", epochs, clock=lambda: NOW)
 
 
-def lead(issuer: Issuer, aud: str = "job/facts", **changes: float) -> str:
+def lead(issuer: Issuer, aud: str = "job/facts", **changes: Any) -> str:
     return issuer.mint("job/lead", aud, job="job", agent="lead", group="g", role="agent", now=NOW, **changes)
 
 

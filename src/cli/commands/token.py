@@ -16,9 +16,14 @@ def token() -> None:
 @click.option("--job", metavar="JOB", help="Only for this job; else for all of this home.")
 @click.option("--user", metavar="NAME", default="user", show_default=True, help="Whom it is for.")
 @click.option("--ttl", metavar="TIME", default="1h", show_default=True, help="How long it lasts: 90 or 90s, 15m, 7d.")
+@click.option("--rpm", metavar="N", type=click.IntRange(1), help="Calls a minute; else what TEAMWRIGHT_TOKEN_RPM says.")
 @click.pass_obj
-def create(call: Call, job: str | None, user: str, ttl: str) -> None:
-    """Make a token and print it."""
+def create(call: Call, job: str | None, user: str, ttl: str, rpm: int | None) -> None:
+    """Make a token and print it.
+
+    \b
+    deploy token create --job hello --user ada --ttl 8h --rpm 60
+    """
     from teamwright.cli.connection import connected
     from teamwright.cli.targets import known, parse_job
     from teamwright.errors import UserError
@@ -34,7 +39,7 @@ def create(call: Call, job: str | None, user: str, ttl: str) -> None:
     if target is not None:
         known(call, target)
     with connected(call) as client:
-        made = client.create_token(job=target.job if target else None, ttl=lifetime, subject=user)
+        made = client.create_token(job=target.job if target else None, ttl=lifetime, subject=user, rpm=rpm)
     if call.json:
         call.emit(made)
     else:
