@@ -92,7 +92,7 @@ async def serve(home: Path, sock: socket.socket, entries: int) -> None:
 
     from teamwright.engine.answers import on_error
     from teamwright.engine.auth import Gate, OwnHostOnly
-    from teamwright.engine.serving import server
+    from teamwright.serving import server
     from teamwright.errors import TeamwrightError
     from teamwright.registry.routes import routes
 
