@@ -15,7 +15,7 @@ from typing import Any, ClassVar, TypeVar
 
 from teamwright.agents.loading import load
 from teamwright.agents.worker import describe, is_async, misfit, wants_turn
-from teamwright.backends.api import Answer, BackendConfig, File, Message, PeerAnswer, Turn
+from teamwright.backends.api import Acquaintance, Answer, BackendConfig, File, Message, PeerAnswer, Turn
 from teamwright.errors import CodeError, TeamwrightError, UserError
 from teamwright.tracing.runs import RunContext
 from teamwright.tracing.tracer import Tracer
@@ -125,6 +125,10 @@ class BlockingTurn:
     @property
     def tracer(self) -> Tracer:
         return self._turn.tracer
+
+    def find_agents(self, skill: str = "", text: str = "") -> Sequence[Acquaintance]:
+        """Agents that run now and may be asked. Raises PeerError."""
+        return self._wait(lambda: self._turn.find_agents(skill, text))
 
     def ask_peer(self, agent: str, message: str, *, files: Sequence[File] = ()) -> PeerAnswer:
         """Ask another agent and wait for its answer. Raises PeerError or LimitReached."""

@@ -22,7 +22,7 @@ from teamwright.agents.foreign import endpoint, fetch_card
 from teamwright.agents.sessions import peer_session
 from teamwright.agents.spec import FOREIGN, AgentSpec, PeerSpec
 from teamwright.agents.wire import HEADERS, read_answer, request_body
-from teamwright.backends.api import File, Peer, PeerAnswer, Usage
+from teamwright.backends.api import Acquaintance, File, Peer, PeerAnswer, Usage
 from teamwright.backends.parts import said
 from teamwright.errors import LimitReached, PeerError
 from teamwright.tracing import vocabulary as v
@@ -46,8 +46,19 @@ _SESSIONS = 10_000
 _RETRY_PAUSE = 0.1
 #: Failures of calls that did not get there: they cost nothing.
 _FREE = frozenset(["unreachable", "bad_card", "unauthorized", "forbidden", "busy"])
+#: What a call that was not allowed was held against.
+_RULE = "discover"
 #: What agents of ours, too, leave without a word about it.
 _CUT_OFF = frozenset(["broken_connection", "timeout", "bad_answer"])
+
+#: Failures after which `route: any` asks another agent: the one that was asked is gone, or takes no work now.
+_GONE = frozenset(
+    ["unreachable", "broken_connection", "circuit_open", "busy", "unknown_peer", "stopping", "process_lost"]
+)
+#: Failures of calls that an agent that has moved, or a token that was taken back, would explain: nothing was done.
+_STALE = frozenset(["unreachable", "unauthorized"])
+#: Agents that are asked one after the other, at most.
+_TRIES = 3
 
 
 class Caller(Protocol):
@@ -78,15 +89,45 @@ class Peers:
         """Every peer of the plan with what its card says; one that doesn't answer goes by its id."""
         return list(await asyncio.gather(*(self._card(peer) for peer in self._directory.wired)))
 
+    async def find(self, skill: str, text: str) -> Sequence[Acquaintance]:
+        """Agents that may be asked beyond the plan's. Raises PeerError."""
+        return await self._directory.find(skill, text)
+
     async def ask(self, caller: Caller, agent: str, text: str, files: Sequence[File] = ()) -> PeerAnswer:
-        """Ask a peer and wait for its answer.
+        """Ask a peer and wait for its answer; with `route: any` another one where it is gone.
 
         Raises PeerError (`reason`: unknown_peer, blocked_url, unreachable, timeout, broken_connection, unauthorized,
         forbidden, busy, bad_answer, refused, circuit_open, or the state of a task that didn't succeed) or
         LimitReached (depth, peer_calls).
         """
+        tried: list[str] = []
+        fresh = False
+        while True:
+            peer = await self._resolved(agent)
+            try:
+                return await self._ask(caller, agent, peer, text, files, tried)
+            except PeerError as error:
+                if isinstance(peer, PeerSpec) and self._is_stale(peer, error) and not fresh:
+                    fresh = True
+                    continue
+                tried.append(peer.id if isinstance(peer, PeerSpec) else agent)
+                other = await self._other(error, tried)
+                if other is None:
+                    raise
+                # What the first one has done by now may be done again: whoever wrote `route: any` knows.
+                self._tracer.current().retry(len(tried) + 1, error.reason)
+                agent = other
+
+    async def _ask(
+        self,
+        caller: Caller,
+        agent: str,
+        peer: PeerSpec | PeerError,
+        text: str,
+        files: Sequence[File],
+        tried: Sequence[str],
+    ) -> PeerAnswer:
         run = caller.run
-        peer = await self._resolved(agent)
         found = peer if isinstance(peer, PeerSpec) else None
         name = await self._name(found, run) if found is not None else agent[:NAME_LIMIT]
         # The span stands for the wish, so that a call that is refused here shows in the trace, question and all.
@@ -96,7 +137,11 @@ class Peers:
             message=said("user", text, files),
             method="SendMessage",
         ) as span:
+            if tried:
+                span.set({v.IN_PLACE_OF: tried[-1], v.ATTEMPT: len(tried) + 1})
             if isinstance(peer, PeerError):
+                if peer.reason == "forbidden":
+                    span.denied(peer.message, rule=_RULE)
                 raise peer
             if run.depth + 1 > self._spec.limits.depth:
                 raise LimitReached(
@@ -143,6 +188,8 @@ class Peers:
                     content = await self._post(peer, headers, body, deadline, name)
                 answer, error = read_answer(peer.id, content)
             except PeerError as failed:
+                if failed.reason == "forbidden":
+                    span.denied(failed.message, rule=_RULE)
                 if failed.reason in _CUT_OFF or (peer.kind in FOREIGN and failed.reason not in _FREE):
                     span.answer(None, usage=Usage.unknown())
                     caller.count(Usage.unknown())
@@ -197,6 +244,21 @@ class Peers:
                 raise PeerError(f"{peer.id}: {error.message}", reason=error.reason) from None
         return found
 
+    def _is_stale(self, peer: PeerSpec, error: PeerError) -> bool:
+        """Whether what was known of an agent that was found may be out of date; it is looked up anew then."""
+        forgotten = error.reason in _STALE | {"forbidden"} and self._directory.forget(peer)
+        return forgotten and error.reason in _STALE
+
+    async def _other(self, error: PeerError, tried: Sequence[str]) -> str | None:
+        """Whom to ask in place of one that is gone, if the job lets anybody."""
+        if self._spec.route != "any" or error.reason not in _GONE or len(tried) >= _TRIES:
+            return None
+        try:
+            return await self._directory.like(tried[-1], tried)
+        except PeerError as failed:
+            log.info("nobody is found in place of %s: %s", tried[-1], failed.message)
+            return None
+
     async def _resolved(self, agent: str) -> PeerSpec | PeerError:
         try:
             return await self._directory.resolve(agent)
@@ -223,6 +285,8 @@ class Peers:
 
     async def _name(self, peer: PeerSpec, run: RunContext) -> str:
         """What the peer calls itself, if its card is there soon: a call must not use up its time on a name."""
+        if peer.name:
+            return peer.name
         task = self._card_task(peer)
         if not task.done():
             await asyncio.wait({task}, timeout=min(CARD_DEADLINE, self._deadline(run)[0] * _CARD_SHARE))

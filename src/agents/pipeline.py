@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from teamwright.agents.agent import Agent, answer_of
 from teamwright.agents.spec import AgentSpec
-from teamwright.backends.api import Answer, File, Peer, PeerAnswer, Turn
+from teamwright.backends.api import Acquaintance, Answer, File, Peer, PeerAnswer, Turn
 from teamwright.errors import PeerError
 
 #: Between the results of agents that worked at the same time.
@@ -82,6 +82,9 @@ class _OwnStage:
 
     async def peers(self) -> Sequence[Peer]:
         return ()
+
+    async def find_agents(self, skill: str = "", text: str = "") -> Sequence[Acquaintance]:
+        raise PeerError("in a pipeline the runtime hands results on: nobody is found", reason="unknown_peer")
 
     async def ask_peer(self, agent: str, message: str, *, files: Sequence[File] = ()) -> PeerAnswer:
         raise PeerError(f"{agent!r} is not asked: in a pipeline the runtime hands results on", reason="unknown_peer")

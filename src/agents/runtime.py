@@ -20,6 +20,7 @@ from teamwright.agents.builtin import peer_tools
 from teamwright.agents.card import build_card
 from teamwright.agents.code import Code, code_of
 from teamwright.agents.discovery.directory import Directory
+from teamwright.agents.discovery.finder import Finder
 from teamwright.agents.executors import ExecutorCode, HostedExecution
 from teamwright.agents.forgetting import PATH as FORGET
 from teamwright.agents.forgetting import Forgetting
@@ -77,7 +78,7 @@ class Runtime:
             files=Parts(content_dir(Path(spec.spool_dir))) if self.spool is not None else None,
             enabled=self.spool is not None,
         )
-        self.peers = Peers(spec, self.http, self.tracer, Directory(spec.peers, self.tokens))
+        self.peers = Peers(spec, self.http, self.tracer, self._directory())
         self.sessions = open_sessions(spec.sessions_dir, spec.agent)
         thinks = spec.kind in ("class", "declared")
         self.mcp = McpServers(spec.mcp_servers if thinks else {}, [tool.name for tool in self.tools])
@@ -126,6 +127,13 @@ class Runtime:
             if self.spool is not None
             else None
         )
+
+    def _directory(self) -> Directory:
+        spec = self.spec
+        if spec.discover is None or spec.stages:
+            return Directory(spec.peers, self.tokens)
+        finder = Finder(spec, spec.discover, self.http, lambda: self.tokens.get(ENGINE_AUDIENCE, ""))
+        return Directory(spec.peers, self.tokens, finder)
 
     @classmethod
     async def open(cls, spec: AgentSpec) -> Runtime:
@@ -184,13 +192,19 @@ def _load(spec: AgentSpec) -> tuple[Agent, tuple[Tool, ...]]:
     agent.prompt = spec.prompt or agent.prompt
     agent.output_schema = spec.output_schema or agent.output_schema
     tools: dict[str, Tool] = {}
-    for tool in [*tools_of(agent), *load_tools(spec.tools), *peer_tools(() if spec.stages else spec.peers)]:
+    for tool in [*tools_of(agent), *load_tools(spec.tools), *_peer_tools(spec)]:
         if tool.name in tools:
             raise UserError(
                 f"two tools are called {tool.name!r}", hint="give one of them another name with @tool(name=)"
             )
         tools[tool.name] = tool
     return agent, tuple(tools.values())
+
+
+def _peer_tools(spec: AgentSpec) -> list[Tool]:
+    if spec.stages:  # the runtime hands results on
+        return []
+    return peer_tools(spec.peers, finds=spec.discover is not None)
 
 
 def _thinker(spec: AgentSpec, agent: Agent) -> Backend:

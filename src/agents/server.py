@@ -72,6 +72,7 @@ class Door:
         self._verifier = verifier
         self._grace = grace
         self._callers = frozenset(spec.callers)
+        self._discover = spec.discover
 
     def admit(self, authorization: str | None) -> Claims:
         """Who calls. Raises TokenRefused, or Refused when the token is good but its bearer may not call this agent."""
@@ -81,9 +82,14 @@ class Door:
         )
         # The engine asks after tasks that it lost sight of; people and operators come as through the front door.
         wanted = claims.sub if claims.role == "agent" else FRONT_DOOR
-        if claims.role != "engine" and wanted not in self._callers:
+        if claims.role != "engine" and wanted not in self._callers and not self._may_find(claims):
             raise Refused(f"{claims.sub} may not call {self._spec.id}")
         return claims
+
+    def _may_find(self, claims: Claims) -> bool:
+        """Whether it is an agent that this one's own `discover` lets in: the engine's word isn't enough."""
+        found = claims.role == "agent" and claims.agent is not None and self._discover is not None
+        return found and self._discover is not None and self._discover.admits(claims.group, claims.tags)
 
 
 class Guarded:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, Self
 
 from teamwright.backends.api import Limits
+from teamwright.registry.policy import DiscoveryPolicy
 
 Kind = Literal["class", "declared", "run", "script", "command", "url"]
 #: Kinds that run no code of ours: they are not held to tokens and halts.
@@ -17,6 +18,8 @@ Content = Literal["full", "redacted", "off"]
 OnDisconnect = Literal["continue", "cancel"]
 #: Where push notifications may go: to public addresses only, or anywhere.
 PushUrls = Literal["public", "any"]
+#: Whom a call goes to when the agent it was meant for is gone: any other that can do it.
+Route = Literal["any"]
 
 #: `callers` may hold these besides `job/agent` names.
 FRONT_DOOR = "front-door"
@@ -27,7 +30,8 @@ class PeerSpec:
     """An agent that this one may call. `id` is what `query_agent` takes; name and skills stand on its card.
 
     A foreign one's `url` is where its card is found; it gets `headers` instead of a token of ours, and `duration`
-    seconds for an answer, as it can't be held to a limit of its own.
+    seconds for an answer, as it can't be held to a limit of its own. `name` is what it is called, where that is known
+    without its card.
     """
 
     id: str
@@ -37,6 +41,7 @@ class PeerSpec:
     kind: Kind = "declared"
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     duration: float | None = None
+    name: str = ""
 
     @property
     def registry_id(self) -> str:
@@ -57,6 +62,8 @@ class AgentSpec:
     `login`: the backend uses the account that a person has logged in with, not a key.
     `sessions_dir` is where the words of conversations are kept; empty = in memory. They are forgotten `session_age`
     seconds after they were last used, the oldest before when they take more than `session_size` bytes; None = never.
+    `discover`: whom it may find beyond its peers, and who may find it; None = nobody. `route` any: where one that it
+    calls is gone, another with the same skill is asked. `registry_url` is another engine's, asked as well.
     `stages` are those of a pipeline, for the agent that runs it: itself first, the others are peers of it.
     """
 
@@ -104,6 +111,9 @@ class AgentSpec:
     peers: tuple[PeerSpec, ...] = ()
     callers: tuple[str, ...] = (FRONT_DOOR,)
     stages: tuple[tuple[str, ...], ...] = ()
+    discover: DiscoveryPolicy | None = None
+    route: Route | None = None
+    registry_url: str = ""
     limits: Limits = field(default_factory=Limits)
     max_concurrent: int = 32
     queue: int = 256
@@ -138,6 +148,7 @@ class AgentSpec:
             raise TypeError(f"unknown spec keys: {sorted(strange)}")
         values = dict(data)
         values["peers"] = tuple(PeerSpec(**peer) for peer in values.get("peers", ()))
+        values["discover"] = DiscoveryPolicy.of(values.get("discover"))
         values["limits"] = Limits(**values.get("limits", {}))
         for key in ("search_path", "tools", "skills", "callers", "script", "command"):
             values[key] = tuple(values.get(key, ()) or ())

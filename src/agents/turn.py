@@ -9,7 +9,7 @@ from teamwright.agents.budget import PeerBudget, Purse
 from teamwright.agents.gate import Slot
 from teamwright.agents.peers import Peers
 from teamwright.agents.worker_turns import content_of, media_type_of
-from teamwright.backends.api import File, Limits, Message, Peer, PeerAnswer, Tool, Usage
+from teamwright.backends.api import Acquaintance, File, Limits, Message, Peer, PeerAnswer, Tool, Usage
 from teamwright.errors import LimitReached, TeamwrightError
 from teamwright.tracing.runs import RunContext
 from teamwright.tracing.tracer import Tracer
@@ -68,6 +68,10 @@ class AgentTurn:
     async def peers(self) -> Sequence[Peer]:
         """The agents this one may call, with what their cards say."""
         return await self._peers.all()
+
+    async def find_agents(self, skill: str = "", text: str = "") -> Sequence[Acquaintance]:
+        """Agents that run now and may be asked. Raises PeerError."""
+        return await self._peers.find(skill, text)
 
     async def stream(self, text: str) -> None:
         """Send a piece of the answer on its way now; kept for the end where nobody streams."""

@@ -136,6 +136,22 @@ class Peer:
     calls_back: bool = False
 
 
+class Acquaintance(Protocol):
+    """An agent that was found: `id` is what `ask_peer` takes, the other texts are its card's."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def description(self) -> str: ...
+    @property
+    def skills(self) -> Sequence[Mapping[str, Any]]: ...
+    @property
+    def healthy(self) -> bool: ...
+    def to_dict(self) -> dict[str, Any]: ...
+
+
 class Turn(Protocol):
     """One message being handled: what an agent's `run()` and a backend get to work with."""
 
@@ -166,6 +182,12 @@ class Turn(Protocol):
 
     async def peers(self) -> Sequence[Peer]:
         """The agents this one may call, with what their cards say."""
+
+    async def find_agents(self, skill: str = "", text: str = "") -> Sequence[Acquaintance]:
+        """Agents that run now and may be asked, the best ten first.
+
+        `skill` is a skill's id, name or tag, `text` free. Raises PeerError where this agent finds nobody.
+        """
 
     async def stream(self, text: str) -> None:
         """Send a piece of the answer on its way now."""

@@ -2,8 +2,11 @@
 
 It calls the tools and asks the peers whose descriptions share words with the question: all at once, but those that
 need what others find after these. It takes arguments from the text, and puts together what was said, naming the
-sources. Its answers begin with `[offline, no model]`. What failed is named in the answer; where all that it called has
-failed there is none, and the task fails (reason `tools_failed`).
+sources. Where it finds agents (`find_agents`), a question such as `find an agent that can …, and ask it …`, or one that
+nothing of its own fits, is put to the one that is found.
+
+Its answers begin with `[offline, no model]`. What failed is named in the answer; where all that it called has failed
+there is none, and the task fails (reason `tools_failed`).
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from teamwright.backends.rules import answer as answers
 from teamwright.backends.rules.answer import MARK, Heard
 from teamwright.backends.rules.arguments import fill
 from teamwright.backends.rules.choice import Choice, choose, wants_list
+from teamwright.backends.rules.finding import FIND_AGENTS, Wish, chosen, listing, wish
 from teamwright.backends.rules.words import words
 from teamwright.errors import NothingWorked
 
@@ -83,6 +87,7 @@ class _Thought:
         self._ids: Iterator[int] = itertools.count(1)
         self._choices: list[Choice] | None = None
         self._question = turn.text
+        self._wish: Wish | None = None
         self._before = ""
         self._started: dict[str, str] = {}
         self._heard: dict[str, list[Heard]] = {}
@@ -106,15 +111,27 @@ class _Thought:
         if _LIST_PEERS in names and wants_list(turn.text):
             return [Choice(_LIST_PEERS, tool=next(tool for tool in turn.tools if tool.name == _LIST_PEERS))]
 
-        def chosen(text: str) -> list[Choice]:
+        def fitting(text: str) -> list[Choice]:
             first = turn.run.depth == 0
             about = f"{config.agent} {config.description} {config.prompt}"
             return choose(text, turn.tools, peers, prompt=config.prompt, about_self=about, first=first)
 
+        if FIND_AGENTS in names and (wanted := wish(turn.text)) is not None:
+            return self._search(wanted)
         if earlier and answers.goes_on(turn.text):
             self._before = _last_whole(turn.history)
-            return chosen(f"{turn.text}\n{self._before}")
-        return chosen(turn.text)
+            return fitting(f"{turn.text}\n{self._before}")
+        # Whoever was found by another agent and has nothing that fits does not look any further.
+        found = fitting(turn.text)
+        if not found and FIND_AGENTS in names and turn.run.depth == 0:
+            who = wants_list(turn.text)
+            return self._search(Wish("" if who else turn.text, None if who else turn.text, implied=True))
+        return found
+
+    def _search(self, wanted: Wish) -> list[Choice]:
+        """Find agents first; whom to ask follows from that."""
+        self._wish = wanted
+        return [Choice(FIND_AGENTS, tool=next(tool for tool in self._turn.tools if tool.name == FIND_AGENTS))]
 
     def _ready(self) -> tuple[ToolCall, ...]:
         """Calls of all choices that wait for nothing any more; what waited for a failure is left out."""
@@ -142,10 +159,12 @@ class _Thought:
         text = answers.hand_on(self._question, needed) if needed else self._question
         if choice.tool is None:
             assert choice.peer is not None
-            arguments: dict[str, Any] = {"agent": choice.peer.id, "message": text}
+            arguments: dict[str, Any] = {"agent": choice.peer.id, "message": choice.text or text}
             if self._turn.files:
                 arguments["files"] = [file.name for file in self._turn.files]
             return [(_QUERY_AGENT, arguments)]
+        if choice.name == FIND_AGENTS and self._wish is not None:
+            return [(FIND_AGENTS, {"text": self._wish.skill} if self._wish.skill else {})]
         known: dict[str, Any] = {}
         for heard in needed:
             if isinstance(heard.data, Mapping):
@@ -160,7 +179,20 @@ class _Thought:
     def _listen(self, results: Sequence[ToolResult]) -> None:
         for result in results:
             name = self._started.pop(result.call.id, result.call.name)
-            self._heard.setdefault(name, []).append(Heard(name, result.text, result.failed))
+            heard = Heard(name, result.text, result.failed)
+            if name == FIND_AGENTS and self._wish is not None and not result.failed:
+                heard = self._found(self._wish, result.text)
+            self._heard.setdefault(name, []).append(heard)
+
+    def _found(self, wanted: Wish, result: str) -> Heard:
+        """Go on with the agents that were found."""
+        if wanted.message is None:
+            return Heard(FIND_AGENTS, listing(result))
+        more = chosen(wanted, result)
+        if not more and not wanted.implied:
+            return Heard(FIND_AGENTS, f"error: nobody is there who can {wanted.skill}", failed=True)
+        self._choices = [*(self._choices or ()), *more]
+        return Heard(FIND_AGENTS, "")
 
     @property
     def in_vain(self) -> bool:
@@ -169,7 +201,7 @@ class _Thought:
 
     @property
     def _all(self) -> list[Heard]:
-        return [item for items in self._heard.values() for item in items]
+        return [item for items in self._heard.values() for item in items if item.text]
 
     def _answer(self) -> str:
         config, heard = self._config, self._all

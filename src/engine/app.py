@@ -37,6 +37,7 @@ from teamwright.engine.follow import Followers
 from teamwright.engine.foreign import Foreign
 from teamwright.engine.front_door import FrontDoor
 from teamwright.engine.idle import Idle
+from teamwright.engine.introductions import Introductions
 from teamwright.engine.jobs import Jobs
 from teamwright.engine.life_cycle import LifeCycle
 from teamwright.engine.liveness import Incarnation
@@ -347,7 +348,9 @@ class Engine:
         app = Starlette(
             routes=[
                 # First: heartbeats are most of what comes in, and routes are tried one after the other.
-                *registry_routes.routes(self.registry, gate.member, self._renew),
+                *registry_routes.routes(
+                    self.registry, gate.member, self._renew, Introductions(self.state, self.registry, self._mint)
+                ),
                 *engine_routes.routes(
                     self.state,
                     gate,

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from teamwright.jobs.plan import AgentPlan, Plan
-from teamwright.safety.tokens import ENGINE_AUDIENCE, TOKEN_LIFE, Issuer
+from teamwright.safety.tokens import ENGINE_AUDIENCE, TOKEN_LIFE, Claims, Issuer
 
 _CACHE = 10_000
 
@@ -35,6 +35,12 @@ class Mint:
             )
             for audience in audiences
         }
+
+    def introduced(self, caller: Claims, callee: str, tags: tuple[str, ...]) -> str:
+        """What an agent shows `job/agent` that it has found; bound to the halts of the caller as its others are."""
+        return self._issuer.mint(
+            caller.sub, callee, job=caller.job, agent=caller.agent, group=caller.group, tags=tags, role="agent"
+        )
 
     def front_door(self, caller: str, job: str, agent: str) -> str:
         """What the front door shows the agent on behalf of `caller`, whose tasks are then the caller's own."""

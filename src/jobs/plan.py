@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from teamwright.agents.spec import FOREIGN, Content, Kind, OnDisconnect, PushUrls
+from teamwright.agents.spec import FOREIGN, Content, Kind, OnDisconnect, PushUrls, Route
 from teamwright.backends.api import Limits
 from teamwright.host.api import HealthCheck, RestartPolicy
+from teamwright.registry.policy import DiscoveryPolicy
 
 Strategy = Literal["staged", "sequential", "parallel"]
 
@@ -79,6 +80,8 @@ class AgentPlan:
     output_schema: Mapping[str, Any] | None = None
     callees: tuple[str, ...] = ()
     callers: tuple[str, ...] = ()
+    discover: DiscoveryPolicy | None = None
+    route: Route | None = None
     port: int | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     secrets: tuple[SecretSource, ...] = ()
@@ -132,6 +135,7 @@ class Plan:
     content: Content = "full"
     redact: tuple[tuple[str, str], ...] = ()
     query: str | None = None
+    registry_url: str = ""
     code: Mapping[str, str] = field(default_factory=dict)
     packages: Mapping[str, str] = field(default_factory=dict)
     revision: str = ""

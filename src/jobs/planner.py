@@ -19,10 +19,12 @@ from teamwright.jobs.plan import AgentPlan, Plan
 from teamwright.jobs.recording import recording
 from teamwright.jobs.revision import with_revision
 from teamwright.jobs.schema import JobFile
+from teamwright.jobs.schema_agent import Discover
 from teamwright.jobs.secrets import Vault, open_vault
 from teamwright.jobs.source import KeyPath, Source, read
 from teamwright.jobs.topology import Wiring, wire
 from teamwright.jobs.validation import validate
+from teamwright.registry.policy import DiscoveryPolicy
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,10 @@ def _warn(source: Source, vault: Vault, drafts: Sequence[AgentDraft], wiring: Wi
             findings.warn(
                 place, f"a {draft.plan.kind}: agent gets no token, so it can't call the agents it is wired to"
             )
+        finds = wiring.type == "dynamic" or draft.entry.discover is not None or "discover" in source.data
+        if draft.entry.route and not finds:
+            message = "does nothing for an agent that finds nobody"
+            findings.warn(("agents", draft.index, "route"), message, "write discover: {} too")
     for agent in wiring.unwired:
         where: KeyPath = ("topology",) if source.data.get("topology") else ("agents",)
         findings.warn(where, f"agent {agent!r} is not part of it: no agent may call it")
@@ -163,7 +169,7 @@ def _plan(
         job=job,
         file=str(file),
         folder=str(file.parent),
-        agents=tuple(_wired(draft.plan, level_of, wiring) for draft in drafts),
+        agents=tuple(_wired(draft, level_of, wiring, model.discover) for draft in drafts),
         levels=wiring.levels,
         edges=wiring.edges,
         entry_point=wiring.entry_point or "",
@@ -177,6 +183,7 @@ def _plan(
         timeout=deployment.timeout,
         health=HealthCheck(enabled=health.enabled, interval=health.interval, retries=health.retries),
         query=model.execution.query if model.execution.auto_start else None,
+        registry_url=model.registry_url or "",
         warnings=warnings,
         notes=_notes(drafts),
     )
@@ -191,9 +198,12 @@ def _notes(drafts: Sequence[AgentDraft]) -> tuple[str, ...]:
     return tuple(f"{backend} ({', '.join(ids)}): {text}" for (backend, text), ids in agents.items())
 
 
-def _wired(agent: AgentPlan, level_of: Mapping[str, int], wiring: Wiring) -> AgentPlan:
+def _wired(draft: AgentDraft, level_of: Mapping[str, int], wiring: Wiring, discover: Discover | None) -> AgentPlan:
+    agent, policy = draft.plan, draft.entry.discover or discover or (Discover() if wiring.type == "dynamic" else None)
     return dataclasses.replace(
         agent,
+        discover=DiscoveryPolicy(tuple(policy.groups), tuple(policy.tags)) if policy is not None else None,
+        route=draft.entry.route,
         level=level_of[agent.id],
         callees=tuple(callee for caller, callee in wiring.edges if caller == agent.id),
         callers=tuple(caller for caller, callee in wiring.edges if callee == agent.id),

@@ -187,7 +187,13 @@ class JobFile(Strict):
         default_factory=dict,
         description="Limits that all agents of an engine share for one provider's key, by the provider's name.",
     )
-    discover: Discover | None = Field(default=None, description="Whom the job's agents find with `find_agents`.")
+    discover: Discover | None = Field(
+        default=None,
+        description=(
+            "Whom the job's agents find with `find_agents`, and who finds them. Where it is not given: everybody in a "
+            "`dynamic` job, else nobody."
+        ),
+    )
     registry_url: Url | None = Field(default=None, description="Another engine's registry, asked as well.")
 
 

@@ -186,10 +186,10 @@ class AgentDeployment(Strict):
 
 
 class Discover(Strict):
-    """Who may be found by `find_agents`."""
+    """Whom an agent finds with `find_agents`, and who finds it: both sides must allow it."""
 
     groups: list[Id] = Field(default=[], description="Agents of these groups only.")
-    tags: list[Text] = Field(default=[], description="Agents with a skill of these tags only.")
+    tags: list[Text] = Field(default=[], description="Agents with a skill of one of these tags only.")
 
 
 class Config(BaseModel):
@@ -313,8 +313,16 @@ class AgentKeys(Strict):
     restart: Restart = Field(default=Restart(), description="When an ended agent is started again.")
     replicas: Positive = Field(default=1, description="How many processes of it.")
     calls: list[Id] | None = Field(default=None, description="Ids this agent may call; instead of a `topology`.")
-    discover: Discover | None = Field(default=None, description="Whom this agent finds with `find_agents`.")
-    route: Literal["any"] | None = Field(default=None, description="Which replica gets a message.")
+    discover: Discover | None = Field(
+        default=None, description="Whom this agent finds with `find_agents`, and who finds it; in place of the job's."
+    )
+    route: Literal["any"] | None = Field(
+        default=None,
+        description=(
+            "`any`: when an agent that this one calls is gone, even in mid-answer, another with the same skill is "
+            "asked; what the first has done by then may be done twice."
+        ),
+    )
     on_disconnect: Literal["continue", "cancel"] = Field(
         default="continue", description="What becomes of the work when whoever asked goes away."
     )

@@ -49,15 +49,7 @@ TABLE: tuple[Row, ...] = (
         when=lambda value: value not in LOCAL_TARGETS,
     ),
     Row("agent.replicas", "one process is started, replicas are not built yet", when=lambda value: value != 1),
-    Row("agent.discover", "discovery is not built yet: nobody is found"),
-    Row("agent.route", "route is not looked at yet"),
-    Row(
-        "topology.type",
-        "find_agents is not built yet: agents can't find each other",
-        when=lambda kind: kind == "dynamic",
-    ),
     Row("providers", "limits shared by a provider's users are not built yet", when=_any),
-    Row("discover", "discovery is not built yet: nobody is found"),
     Row("registry_url", "registries of other engines are not asked yet"),
 )
 

@@ -9,6 +9,9 @@ GET    /agents, /agents/search   ?skill=&tag=&name=&q=&job=&group=&health=&limit
                                  → {"agents", "total", "next": the next page's cursor or null, "revision"}
 GET    /agents/changes[?job=&since=REVISION]   server-sent events, see `changes` below
 GET    /agents/{id}              → the entry
+POST   /agents/{id}/introduction → {"agent": the entry, "token" to call it with, "expires_in" seconds}, for agents
+
+An agent sees its own entry, those of the agents it is wired to, and those that both sides' `discover` allows.
 
 Lists and entries have an ETag that changes with what they tell, heartbeats apart. Who asks too often gets 429.
 """
@@ -20,16 +23,18 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from teamwright.errors import EngineError, TooMany, UserError
+from teamwright.errors import EngineError, Refused, TooMany, UnknownJob, UserError
 from teamwright.registry.finding import LARGEST_PAGE, PAGE, Wanted
 from teamwright.registry.floods import Floods
-from teamwright.registry.service import Registry
+from teamwright.registry.records import AgentEntry
+from teamwright.registry.service import Registry, Sees
 from teamwright.safety.tokens import Claims
 
 Authorize = Callable[[Request], Claims]
@@ -41,8 +46,29 @@ _LARGEST = 512 * 1024
 _SIGN, _WATCHERS = 15.0, 200
 
 
-def routes(registry: Registry, authorize: Authorize, renew: Renew) -> list[Route]:
+class Host(Protocol):
+    """Who brings agents together."""
+
+    def sees(self, claims: Claims, entry: AgentEntry) -> bool:
+        """Whether the bearer of a token may read that entry."""
+
+    def introduce(self, claims: Claims, entry: AgentEntry) -> Mapping[str, Any]:
+        """What the bearer needs to call that agent. Raises Refused."""
+
+
+class _Strangers:
+    """Where nobody brings agents together: each sees itself."""
+
+    def sees(self, claims: Claims, entry: AgentEntry) -> bool:
+        return (entry.job, entry.agent) == (claims.job, claims.agent)
+
+    def introduce(self, claims: Claims, entry: AgentEntry) -> Mapping[str, Any]:
+        raise Refused(f"{claims.sub} may not call {entry.id}")
+
+
+def routes(registry: Registry, authorize: Authorize, renew: Renew, host: Host | None = None) -> list[Route]:
     """`authorize` returns the caller's claims or raises; `renew` mints an agent's tokens anew."""
+    host = host or _Strangers()
     registrations = Floods(rate=1, burst=20, what="registrations")
     beats = Floods(rate=10, burst=100, what="heartbeats")
     reads = Floods(rate=100, burst=500, what="searches")
@@ -74,16 +100,18 @@ def routes(registry: Registry, authorize: Authorize, renew: Renew) -> list[Route
         return JSONResponse({"removed": found})
 
     async def listing(request: Request) -> Response:
-        reader(request)
+        sees = _eyes(host, reader(request))
         given = dict(request.query_params)
         limit, cursor = _limit(given.pop("limit", None)), given.pop("cursor", None) or None
-        found = registry.find(Wanted.of(given), limit=limit, cursor=cursor)
+        found = registry.find(Wanted.of(given), limit=limit, cursor=cursor, sees=sees)
         revision = registry.changes.revision
         return _tagged(request, {**found.to_dict(), "revision": revision}, revision)
 
     async def get(request: Request) -> Response:
-        reader(request)
+        sees = _eyes(host, reader(request))
         entry = registry.get(request.path_params["id"])
+        if sees is not None and not sees(entry):
+            raise UnknownJob(f"no agent {entry.id} is registered")
         return _tagged(request, entry.to_dict(), registry.changes.revision)
 
     async def changes(request: Request) -> Response:
@@ -95,12 +123,17 @@ def routes(registry: Registry, authorize: Authorize, renew: Renew) -> list[Route
         if registry.changes.watchers >= _WATCHERS:
             raise TooMany(f"there are {_WATCHERS} watchers already", retry_after=_SIGN)
         since = request.query_params.get("since") or request.headers.get("last-event-id")
-        stream = _stream(registry, since, request.query_params.get("job"), claims.exp)
+        stream = _stream(registry, since, request.query_params.get("job"), claims.exp, _eyes(host, claims))
         return StreamingResponse(stream, media_type="text/event-stream", headers={"cache-control": "no-store"})
+
+    async def introduction(request: Request) -> Response:
+        claims = reader(request)
+        return JSONResponse(dict(host.introduce(claims, registry.get(request.path_params["id"]))))
 
     return [
         Route("/agents/register", register, methods=["POST"]),
         Route("/agents/{id}/heartbeat", heartbeat, methods=["POST"]),
+        Route("/agents/{id}/introduction", introduction, methods=["POST"]),
         Route("/agents/search", listing, methods=["GET"]),
         Route("/agents/changes", changes, methods=["GET"]),
         Route("/agents/{id}", remove, methods=["DELETE"]),
@@ -114,7 +147,14 @@ def due(claims: Claims, now: float) -> bool:
     return claims.exp - now < (claims.exp - claims.iat) / 2
 
 
-async def _stream(registry: Registry, since: str | None, job: str | None, until: float) -> AsyncIterator[str]:
+def _eyes(host: Host, claims: Claims) -> Sees | None:
+    """What the bearer sees; None = everything."""
+    return None if claims.role == "operator" else partial(host.sees, claims)
+
+
+async def _stream(
+    registry: Registry, since: str | None, job: str | None, until: float, sees: Sees | None
+) -> AsyncIterator[str]:
     changes = registry.changes
     with changes.news() as news:
         registry.sweep()
@@ -128,7 +168,7 @@ async def _stream(registry: Registry, since: str | None, job: str | None, until:
             if found is None:
                 yield _event("reset", changes.revision, {"revision": changes.revision})
             for change in found or ():
-                if job is None or change.entry.job == job:
+                if job in (None, change.entry.job) and (sees is None or sees(change.entry)):
                     yield _event(change.kind, changes.place(change.revision), change.to_dict())
             if found is None or found:
                 place = changes.revision if found is None else changes.place(found[-1].revision)

@@ -24,6 +24,8 @@ LEASE = 30.0
 
 #: Raises Refused for an entry that the engine knows to be wrong: another address, a process that is not the agent's.
 Admit = Callable[[AgentEntry], None]
+#: Whether whoever asks may see an entry.
+Sees = Callable[[AgentEntry], bool]
 
 
 def _anybody(entry: AgentEntry) -> None:
@@ -100,19 +102,26 @@ class Registry:
 
     def get(self, entry_id: str) -> AgentEntry:
         """One entry. Raises UnknownJob."""
-        self.sweep()
-        if (found := self._listed.get(entry_id)) is None:
+        if (found := self.look(entry_id)) is None:
             raise UnknownJob(f"no agent {entry_id} is registered")
-        return found.entry
+        return found
+
+    def look(self, entry_id: str) -> AgentEntry | None:
+        """One entry, if there is one."""
+        self.sweep()
+        found = self._listed.get(entry_id)
+        return found.entry if found is not None else None
 
     def list(self, wanted: Wanted | None = None) -> list[AgentEntry]:
         """The entries with a living lease: the best match first when there is free text, else sorted by id."""
         return [self._entry(entry_id) for entry_id in self._found(wanted or Wanted())]
 
-    def find(self, wanted: Wanted, *, limit: int = PAGE, cursor: str | None = None) -> Page:
-        """One page of `list`. Raises UserError for a cursor that is none."""
-        ranked = wanted.q is not None
-        return page(self._found(wanted), self._entry, ranked=ranked, limit=limit, cursor=cursor)
+    def find(self, wanted: Wanted, *, limit: int = PAGE, cursor: str | None = None, sees: Sees | None = None) -> Page:
+        """One page of `list`; with `sees`, of those that it says yes to. Raises UserError for a cursor that is none."""
+        ranked, found = wanted.q is not None, self._found(wanted)
+        if sees is not None:
+            found = [entry_id for entry_id in found if sees(self._entry(entry_id))]
+        return page(found, self._entry, ranked=ranked, limit=limit, cursor=cursor)
 
     def _entry(self, entry_id: str) -> AgentEntry:
         return self._listed[entry_id].entry

@@ -3,6 +3,7 @@
 sub   job/agent, or a person            aud    engine, job/agent, job (its front door), * (operator only)
 role  operator user agent front-door engine    epoch  sum of the subject's halt counters at minting
 job, agent, group  whom the token speaks for   iss    the home's id      iat, exp, jti   rpm  calls a minute
+tags  of its card, as far as the callee's policy asks for them, where one agent has found the other
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ class Claims:
     agent: str | None = None
     group: str | None = None
     rpm: int | None = None
+    tags: tuple[str, ...] = ()
 
     @property
     def scopes(self) -> tuple[str, ...]:
@@ -102,6 +104,7 @@ class Issuer:
         job: str | None = None,
         agent: str | None = None,
         group: str | None = None,
+        tags: tuple[str, ...] = (),
         role: Role,
         ttl: float = TOKEN_LIFE,
         rpm: int | None = None,
@@ -112,9 +115,10 @@ class Issuer:
         epoch = self._epochs.total(scopes(job, agent, group)) if self._epochs is not None else 0
         claims = Claims(
             iss=self._home_id, sub=sub, aud=aud, role=role, epoch=epoch, iat=round(issued, 3),
-            exp=round(issued + ttl, 3), jti=uuid4().hex, job=job, agent=agent, group=group, rpm=rpm,
+            exp=round(issued + ttl, 3), jti=uuid4().hex, job=job, agent=agent, group=group,
+            rpm=rpm, tags=tags,
         )  # fmt: skip
-        present = {name: value for name, value in asdict(claims).items() if value is not None}
+        present = {name: value for name, value in asdict(claims).items() if value is not None and value != ()}
         return jwt.encode(present, self._key, algorithm="EdDSA")
 
     def _keep_operator_token(self, home: Home) -> None:
@@ -193,6 +197,8 @@ class Verifier:
 
 def _claims(found: dict[str, object]) -> Claims:
     try:
+        tags = found.get("tags")
+        found = {**found, "tags": tuple(map(str, tags)) if isinstance(tags, list) else ()}
         claims = Claims(**{name: found.get(name) for name in Claims.__slots__})  # type: ignore[arg-type]
         text = (claims.iss, claims.sub, claims.aud, claims.role, claims.jti)
         numbers = (claims.epoch, claims.iat, claims.exp)

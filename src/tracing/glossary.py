@@ -108,6 +108,8 @@ ATTRIBUTES: Final[dict[str, tuple[str, str]]] = {
     v.TOOL_CALLS: ("Tool calls below it", "5"),
     v.PEER_CALLS: ("Calls between agents below it", "2"),
     v.PARTIAL: ("A foreign agent below it did not tell what it used: the figures are at least that", "true"),
+    v.AGENTS_FOUND: ("How many agents `find_agents` gave", "2"),
+    v.IN_PLACE_OF: ("The agent that was gone, for whom this one is asked (`route: any`)", "forecasts/sky"),
     v.QUEUE_LENGTH: ("How many waited before it", "7"),
     v.RETRY_AFTER: ("On an event: seconds until the next try", "2.0"),
     v.LIMIT: ("On an event: the limit's key in the job file", "turns"),

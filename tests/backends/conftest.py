@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from teamwright.backends.api import File, Limits, Message, Peer, PeerAnswer, Tool, Usage
+from teamwright.backends.api import Acquaintance, File, Limits, Message, Peer, PeerAnswer, Tool, Usage
 from teamwright.errors import LimitReached, PeerError
 from teamwright.tracing.runs import RunContext, RunId
 from teamwright.tracing.tracer import Tracer
@@ -31,6 +31,8 @@ class FakeTurn:
     user: str | None = "ann"
     depth: int = 0
     usage: Usage = field(default_factory=Usage)
+    others: Sequence[Acquaintance] = ()
+    searches: list[tuple[str, str]] = field(default_factory=list)
     asked: list[tuple[str, str]] = field(default_factory=list)
     sent: list[File] = field(default_factory=list)
     streamed: list[str] = field(default_factory=list)
@@ -42,6 +44,10 @@ class FakeTurn:
 
     async def peers(self) -> Sequence[Peer]:
         return self.people
+
+    async def find_agents(self, skill: str = "", text: str = "") -> Sequence[Acquaintance]:
+        self.searches.append((skill, text))
+        return self.others
 
     async def stream(self, text: str) -> None:
         self.streamed.append(text)

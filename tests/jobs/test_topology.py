@@ -8,6 +8,7 @@ import pytest
 
 from teamwright.errors import JobFileError
 from teamwright.jobs.levels import find_cycle, levels_of
+from teamwright.registry.policy import DiscoveryPolicy
 
 if TYPE_CHECKING:
     from tests.jobs.conftest import Folder, Team
@@ -91,7 +92,33 @@ def test_dynamic_wires_nobody(folder: Folder, team: Team) -> None:
     resolved = folder.load(team("a b", "topology: {type: dynamic}\nexecution: {entry_point: a}"))
     assert resolved.plan.edges == ()
     assert resolved.plan.levels == (("a", "b"),)
-    assert len(resolved.warnings) == 1  # find_agents
+    assert resolved.warnings == ()
+    assert [agent.discover for agent in resolved.plan.agents] == [DiscoveryPolicy(), DiscoveryPolicy()]
+
+
+def test_who_may_be_found(folder: Folder) -> None:
+    text = """
+        discover: {tags: [text]}
+        agents:
+          - {id: a, calls: [b]}
+          - {id: b, discover: {groups: [writers]}}
+    """
+    a, b = folder.load(text).plan.agents
+    assert (a.discover, b.discover) == (DiscoveryPolicy(tags=("text",)), DiscoveryPolicy(groups=("writers",)))
+    wired = folder.load(text.replace("discover: {tags: [text]}", "")).plan.agents
+    assert (wired[0].discover, wired[1].discover) == (None, DiscoveryPolicy(groups=("writers",)))
+    assert DiscoveryPolicy(("a",), ("x", "y")).admits("a", ["Y"]) and not DiscoveryPolicy(("a",), ("x",)).admits(
+        "a", []
+    )
+    assert DiscoveryPolicy().admits(None, []) and not DiscoveryPolicy(("a",)).admits(None, ["x"])
+
+
+def test_route_needs_somebody_to_be_found(folder: Folder) -> None:
+    (warning,) = folder.load("agents: [{id: a, route: any}]").warnings
+    assert warning == (
+        "team.yaml:1: agents[0].route: agent 'a': does nothing for an agent that finds nobody (write discover: {} too)"
+    )
+    assert folder.load("agents: [{id: a, route: any, discover: {}}]").warnings == ()
 
 
 def test_calls_of_each_agent(folder: Folder) -> None:

@@ -15,6 +15,7 @@ from teamwright.engine.answers import on_error
 from teamwright.errors import Refused, TeamwrightError, TokenRefused, TooMany, UnknownJob, UserError
 from teamwright.registry.finding import Wanted
 from teamwright.registry.floods import Floods
+from teamwright.registry.records import AgentEntry
 from teamwright.registry.routes import due, routes
 from teamwright.registry.service import Registry
 from teamwright.safety.tokens import Claims
@@ -232,6 +233,18 @@ def test_tokens_are_due_at_half_time() -> None:
     assert not due(AGENT, 449) and due(AGENT, 451) and due(AGENT, 5000)
 
 
+class Everybody:
+    """Lets each see all, and `lead` call them."""
+
+    def sees(self, claims: Claims, entry: AgentEntry) -> bool:
+        return True
+
+    def introduce(self, claims: Claims, entry: AgentEntry) -> dict[str, Any]:
+        if claims != AGENT:
+            raise Refused(f"{claims.sub} may not call {entry.id}")
+        return {"agent": entry.to_dict(), "token": "t", "expires_in": 900}
+
+
 @pytest.fixture
 async def http() -> AsyncIterator[httpx.AsyncClient]:
     callers = {"lead": AGENT, "other": OTHER, "operator": OPERATOR}
@@ -243,7 +256,7 @@ async def http() -> AsyncIterator[httpx.AsyncClient]:
             raise TokenRefused("no token") from None
 
     app = Starlette(
-        routes=routes(Registry(), authorize, renew=lambda claims: {"engine": f"new for {claims.sub}"}),
+        routes=routes(Registry(), authorize, lambda claims: {"engine": f"new for {claims.sub}"}, Everybody()),
         exception_handlers={TeamwrightError: on_error},
     )
     transport = httpx.ASGITransport(app)

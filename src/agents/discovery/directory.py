@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from teamwright.agents.breaker import Breaker
+from teamwright.agents.discovery.cards import Found
 from teamwright.agents.spec import PeerSpec
 from teamwright.errors import PeerError
 
@@ -16,8 +17,11 @@ NAME_LIMIT = 120
 _BREAKERS = 1000
 
 
-class Found(Protocol):
+class Search(Protocol):
     """Agents beyond those of the plan."""
+
+    async def find(self, skill: str = "", text: str = "") -> Sequence[Found]:
+        """Those that fit. Raises PeerError."""
 
     async def contact(self, agent: str) -> PeerSpec:
         """The agent of that id, if this one may call it. Raises PeerError."""
@@ -25,14 +29,20 @@ class Found(Protocol):
     def token(self, peer: PeerSpec) -> str | None:
         """What it is shown."""
 
+    def forget(self, peer: PeerSpec) -> bool:
+        """Look the agent up anew at the next call; whether it was one that had been found."""
+
+    async def like(self, agent: str, tried: Collection[str]) -> str | None:
+        """The id of another agent with a skill of that one, if there is one."""
+
 
 class Directory:
     """The agents this one may call, by id. `tokens` are those of the plan's, by `job/agent`."""
 
-    def __init__(self, wired: Sequence[PeerSpec], tokens: Mapping[str, str], found: Found | None = None) -> None:
+    def __init__(self, wired: Sequence[PeerSpec], tokens: Mapping[str, str], search: Search | None = None) -> None:
         self._wired = {peer.id: peer for peer in wired}
         self._tokens = tokens
-        self._found = found
+        self._search = search
         self._breakers: dict[str, Breaker] = {}
 
     @property
@@ -46,15 +56,35 @@ class Directory:
             return peer
         if "://" in agent:
             raise PeerError(f"{shown(agent)} is not called: agents are asked by name, not by URL", reason="blocked_url")
-        if self._found is not None:
-            return await self._found.contact(agent)
+        if peer := next((peer for peer in self.wired if agent in (f"{peer.job}/{peer.agent}", peer.registry_id)), None):
+            return peer
+        if self._search is not None:
+            return await self._search.contact(agent)
         raise self._unknown(agent)
 
     def token(self, peer: PeerSpec) -> str | None:
         """What a peer of ours is shown."""
-        if peer.id in self._wired or self._found is None:
+        if peer.id in self._wired or self._search is None:
             return self._tokens.get(f"{peer.job}/{peer.agent}")
-        return self._found.token(peer)
+        return self._search.token(peer)
+
+    async def find(self, skill: str, text: str) -> Sequence[Found]:
+        """Agents that may be called. Raises PeerError."""
+        if self._search is None:
+            raise PeerError("this agent finds nobody: its job says nothing of `discover`", reason="forbidden")
+        return await self._search.find(skill, text)
+
+    def forget(self, peer: PeerSpec) -> bool:
+        """Look a peer up anew at the next call; whether that may change anything."""
+        return peer.id not in self._wired and self._search is not None and self._search.forget(peer)
+
+    async def like(self, agent: str, tried: Collection[str]) -> str | None:
+        """The id of another agent with a skill of that one, if there is one that may be found. Raises PeerError."""
+        if self._search is None:
+            return None
+        wired = self._wired.get(agent)
+        gone = [*tried, *(f"{peer.job}/{peer.agent}" for peer in self.wired if peer.id in tried)]
+        return await self._search.like(f"{wired.job}/{wired.agent}" if wired else agent, gone)
 
     def breaker(self, peer: PeerSpec) -> Breaker:
         """The peer's circuit breaker."""

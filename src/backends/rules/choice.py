@@ -19,12 +19,16 @@ AFTER_TAG = "after:"
 
 @dataclass(frozen=True)
 class Choice:
-    """Something to be done: a tool to call or a peer to ask, and the names of those whose results it needs."""
+    """Something to be done: a tool to call or a peer to ask, and the names of those whose results it needs.
+
+    `text` is what a peer is asked, where that is not the question itself.
+    """
 
     name: str
     tool: Tool | None = None
     peer: Peer | None = None
     after: frozenset[str] = field(default_factory=frozenset)
+    text: str | None = None
 
 
 def choose(
@@ -72,7 +76,7 @@ def _tools(tools: Sequence[Tool], question: frozenset[str], text: str) -> list[T
 
 
 def _peers(peers: Sequence[Peer], question: frozenset[str], about_self: str, *, first: bool, tools: bool) -> list[Peer]:
-    scores = {peer.id: len(question & _about(peer)) + len(question & _headline(peer)) for peer in peers}
+    scores = {peer.id: score(peer, question) for peer in peers}
     own = 0 if first else len(question & keywords(about_self))
     best = max(scores.values(), default=0)
     found = [
@@ -84,6 +88,11 @@ def _peers(peers: Sequence[Peer], question: frozenset[str], about_self: str, *, 
     if not found and not tools:
         found = [peer for peer in peers if first or not peer.calls_back]
     return sorted(found, key=lambda peer: -scores[peer.id])[:MOST_PEERS]
+
+
+def score(peer: Peer, question: frozenset[str]) -> int:
+    """How many words of a question stand on a peer's card; those of its name and tags count twice."""
+    return len(question & _about(peer)) + len(question & _headline(peer))
 
 
 def _about(peer: Peer) -> frozenset[str]:
