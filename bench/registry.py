@@ -92,9 +92,9 @@ async def serve(home: Path, sock: socket.socket, entries: int) -> None:
 
     from teamwright.engine.answers import on_error
     from teamwright.engine.auth import Gate, OwnHostOnly
-    from teamwright.serving import server
     from teamwright.errors import TeamwrightError
     from teamwright.registry.routes import routes
+    from teamwright.serving import server
 
     registry = Registry(lease=3600.0)
     for number in range(entries):

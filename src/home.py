@@ -147,6 +147,11 @@ class Home:
         return self.path / "epochs"
 
     @property
+    def providers_file(self) -> Path:
+        """The names of the providers whose limits the jobs share: written by the engine, read by agents."""
+        return self.path / "providers.json"
+
+    @property
     def spool_dir(self) -> Path:
         return self.path / "spool"
 

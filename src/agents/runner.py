@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from teamwright.agents.admission import Admissions
 from teamwright.agents.agent import Agent, answer_of
 from teamwright.agents.gate import Gate, Place, Slot
 from teamwright.agents.mcp_servers import McpServers
@@ -47,6 +48,7 @@ class Runner:
         peers: Peers,
         sessions: Sessions,
         mcp: McpServers,
+        admissions: Admissions | None = None,
     ) -> None:
         self.gate = Gate(spec.max_concurrent, spec.queue)
         #: Hears of each span of a task.
@@ -58,6 +60,7 @@ class Runner:
         self._peers = peers
         self._sessions = sessions
         self._mcp = mcp
+        self._admissions = admissions
         self._work: dict[str, Work] = {}
 
     async def handle(self, message: Incoming, emit: Emit | None = None) -> Outcome:
@@ -155,6 +158,7 @@ class Runner:
                     emit=_counted(work, emit),
                     ask=lambda question: self._ask(work, question),
                     conversation=repr(tuple(_session_key(work.message, run))),
+                    admissions=self._admissions,
                 )
                 answer = await answer_of(self._agent, turn)
                 if turn.attached:

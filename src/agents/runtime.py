@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 from starlette.types import ASGIApp
 
+from teamwright.agents.admission import Admissions
 from teamwright.agents.agent import Agent, description_of
 from teamwright.agents.builtin import peer_tools
 from teamwright.agents.card import build_card
@@ -42,6 +43,7 @@ from teamwright.agents.transport import new_client
 from teamwright.backends import loader
 from teamwright.backends.api import Backend, BackendConfig, Tool
 from teamwright.errors import UserError
+from teamwright.home import Home
 from teamwright.safety.epochs import EpochFile
 from teamwright.safety.tokens import ENGINE_AUDIENCE, Verifier
 from teamwright.tracing.shipping.exporter import Exporter
@@ -78,6 +80,13 @@ class Runtime:
             files=Parts(content_dir(Path(spec.spool_dir))) if self.spool is not None else None,
             enabled=self.spool is not None,
         )
+        self.admissions = Admissions(
+            spec.engine_url,
+            spec.home_id,
+            Home(Path(spec.home)).providers_file,
+            self.tracer,
+            lambda: self.tokens.get(ENGINE_AUDIENCE),
+        )
         self.peers = Peers(spec, self.http, self.tracer, self._directory())
         self.sessions = open_sessions(spec.sessions_dir, spec.agent)
         thinks = spec.kind in ("class", "declared")
@@ -90,6 +99,7 @@ class Runtime:
             peers=self.peers,
             sessions=self.sessions,
             mcp=self.mcp,
+            admissions=self.admissions,
         )
         self.retention = (
             SessionRetention(self.sessions, Retention(spec.session_age, spec.session_size), self.runner.sessions_in_use)
@@ -170,6 +180,7 @@ class Runtime:
         await _ended("tasks", self.handler.aclose)
         await _ended("registration", self.registration.stop)
         await _ended("backend", self.backend.close)
+        self.admissions.close()
         await _ended("MCP servers", self.mcp.close)
         await _ended("peers", self.peers.close)
         if self.exporter is not None:

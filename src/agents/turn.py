@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, nullcontext
 
+from teamwright.agents.admission import Admissions
 from teamwright.agents.budget import PeerBudget, Purse
 from teamwright.agents.gate import Slot
 from teamwright.agents.peers import Peers
 from teamwright.agents.worker_turns import content_of, media_type_of
-from teamwright.backends.api import Acquaintance, File, Limits, Message, Peer, PeerAnswer, Tool, Usage
+from teamwright.backends.api import (
+    Account,
+    Acquaintance,
+    Admission,
+    File,
+    Limits,
+    Message,
+    Peer,
+    PeerAnswer,
+    Tool,
+    Usage,
+)
 from teamwright.errors import LimitReached, TeamwrightError
 from teamwright.tracing.runs import RunContext
+from teamwright.tracing.spans import ActiveSpan
 from teamwright.tracing.tracer import Tracer
 
 Emit = Callable[[str], Awaitable[None]]
@@ -37,7 +50,9 @@ class AgentTurn:
         emit: Emit | None,
         ask: Ask | None = None,
         conversation: str = "",
+        admissions: Admissions | None = None,
     ) -> None:
+        self._admissions = admissions
         self.conversation = conversation
         self.text = text
         self.files = tuple(files)
@@ -117,6 +132,12 @@ class AgentTurn:
     def afford(self, dollars: float | None) -> None:
         """Before a model call that will cost about so much: raises LimitReached when the query may not spend it."""
         self.purse.afford(dollars or 0.0)
+
+    def admission(self, account: Account, parent: ActiveSpan | None = None) -> AbstractAsyncContextManager[Admission]:
+        """Around each model call: waits for the limits that all jobs share."""
+        if self._admissions is None:
+            return nullcontext(Admission())
+        return self._admissions.enter(account, parent)
 
     def waiting(self) -> AbstractAsyncContextManager[None]:
         """While it is open the run holds no slot: it waits for somebody else."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
@@ -152,6 +153,31 @@ class Acquaintance(Protocol):
     def to_dict(self) -> dict[str, Any]: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Whose limits a model call counts against: the provider as traces name it, and its key.
+
+    A server without keys goes by its address. `key` goes nowhere but into a salted digest.
+    """
+
+    provider: str
+    key: str = field(repr=False)
+
+
+class Admission:
+    """A place for one model call; without `share` the provider has no limits here."""
+
+    def __init__(self, share: Callable[[float], Awaitable[bool]] | None = None) -> None:
+        self._share = share
+
+    async def back_off(self, seconds: float) -> bool:
+        """The provider said that it is called too often: all who use the account wait so long.
+
+        Whether they do: then the next admission waits, else the caller has to.
+        """
+        return self._share is not None and await self._share(seconds)
+
+
 class Turn(Protocol):
     """One message being handled: what an agent's `run()` and a backend get to work with."""
 
@@ -212,6 +238,12 @@ class Turn(Protocol):
         """Ask before every model call, with what it will cost at least: None = not known.
 
         Raises LimitReached (cost_usd) when the query has not that much left, or nothing at all.
+        """
+
+    def admission(self, account: Account, parent: Any = None) -> AbstractAsyncContextManager[Admission]:
+        """Around each model call: waits for the limits that all jobs share (`providers:` in the job file).
+
+        Waiting is a `queued` span, below `parent` where one is given. Raises BackendError (rate_limited).
         """
 
 

@@ -18,7 +18,7 @@ from typing import Any, Self
 
 import httpx
 
-from teamwright.backends.api import BackendConfig, Turn
+from teamwright.backends.api import Account, BackendConfig, Turn
 from teamwright.backends.loop import Reply
 from teamwright.backends.options import Options
 from teamwright.errors import BackendError
@@ -26,7 +26,7 @@ from teamwright.tracing.outgoing import stamp
 from teamwright.tracing.spans import ModelSpan
 
 #: Seconds: to connect; the first pause before a call is made again, doubled each time; the longest one.
-_CONNECT, _FIRST, _LONGEST = 10.0, 0.5, 60.0
+_CONNECT, _FIRST, LONGEST_PAUSE = 10.0, 0.5, 60.0
 #: Characters of a server's own words in an error.
 _SHOWN = 500
 _PASSING = frozenset([408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529])
@@ -80,27 +80,37 @@ class Calling:
         )
 
     async def make(
-        self, turn: Turn, once: Callable[[str, int], Awaitable[Reply]], cost: Callable[[str], float | None]
+        self,
+        turn: Turn,
+        once: Callable[[str, int], Awaitable[Reply]],
+        cost: Callable[[str], float | None],
+        account: Account,
     ) -> Reply:
         """`once(model, attempt)`, attempts counted from 1, until one goes well. Raises the last ModelError.
 
         `cost` says what a call of that model takes at least, in dollars: raises LimitReached where that is too much.
+        Each attempt waits for the limits that the account's users share; a rate limit makes all of them wait.
         """
         attempt = 0
         for model in self.models:
             for tried in range(self.retries + 1):
                 attempt += 1
                 turn.afford(cost(model))
-                try:
-                    return await once(model, attempt)
-                except ModelError as error:
-                    failed = error
-                pause = failed.retry_after
-                if pause is None:
-                    pause = min(_LONGEST, _FIRST * 2**tried) * random.uniform(0.75, 1.25)
-                if not failed.passing or tried == self.retries or pause > _LONGEST or _too_late(turn, pause):
+                shared = False
+                async with turn.admission(account) as admission:
+                    try:
+                        return await once(model, attempt)
+                    except ModelError as error:
+                        failed = error
+                    pause = failed.retry_after
+                    if pause is None:
+                        pause = min(LONGEST_PAUSE, _FIRST * 2**tried) * random.uniform(0.75, 1.25)
+                    if failed.reason == "rate_limited":
+                        shared = await admission.back_off(pause)
+                if not failed.passing or tried == self.retries or pause > LONGEST_PAUSE or _too_late(turn, pause):
                     break
-                await asyncio.sleep(pause)
+                if not shared:  # else the next admission waits
+                    await asyncio.sleep(pause)
             if not failed.passing and failed.reason != "unknown_model":
                 break
         raise failed

@@ -22,6 +22,12 @@ _NETWORK = (
     "REQUESTS_CA_BUNDLE",
     "SSL_CERT_FILE",
 )
+#: Whose servers these are, as OpenTelemetry and the price list call them; any other counts as `openai`.
+HOSTS: Mapping[str, str] = {
+    "api.openai.com": "openai", "openrouter.ai": "openrouter", "api.deepseek.com": "deepseek",
+    "api.groq.com": "groq", "api.mistral.ai": "mistral_ai", "api.x.ai": "x_ai", "api.together.xyz": "together_ai",
+    "api.fireworks.ai": "fireworks_ai", "api.cerebras.ai": "cerebras", "api.moonshot.ai": "moonshotai",
+}  # fmt: skip
 #: Options of the backends that drive the tool loop themselves: see calls.py.
 _CALLS = ("retries", "timeout", "fallback_models")
 
@@ -49,6 +55,7 @@ class BackendInfo:
     `options` are the keys its `backend_options` may have; None = whatever there is, it looks itself. `needs_model`: it
     has no model of its own choice.
     `threads`: importing it starts threads, so it must never be forked. `paid`: its calls may cost money.
+    `providers`: whose models it asks, by the names that traces have.
     `origin` is filled in where it is found: None = built in.
     """
 
@@ -62,6 +69,7 @@ class BackendInfo:
     needs_model: bool = False
     threads: bool = False
     paid: bool = True
+    providers: tuple[str, ...] = ()
     origin: Origin | None = None
 
 
@@ -83,6 +91,7 @@ _ALL = (
             *_NETWORK,
         ),
         models=("claude-", "anthropic/"),
+        providers=("anthropic",),
     ),
     BackendInfo(
         "gemini",
@@ -102,6 +111,7 @@ _ALL = (
         models=("gemini-", "gemini/", "models/gemini-"),
         options=("base_url", "thoughts", *_CALLS),
         needs_model=True,
+        providers=("gcp.gemini", "gcp.vertex_ai"),
     ),
     BackendInfo(
         "crewai",
@@ -120,6 +130,7 @@ _ALL = (
         ),
         options=("crew", "role", "goal", "deny", "base_url", "key_variable", "headers", "stream", *_CALLS),
         threads=True,
+        providers=tuple(HOSTS.values()),
     ),
     BackendInfo(
         "openai",
@@ -127,6 +138,7 @@ _ALL = (
         models=("gpt-", "chatgpt-", "o1", "o3", "o4-", "openai/"),
         options=("base_url", "key_variable", "headers", "stream", *_CALLS),
         needs_model=True,
+        providers=tuple(HOSTS.values()),
     ),
 )
 

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from teamwright.backends import gemini_wire as wire
 from teamwright.backends import loop
-from teamwright.backends.api import Answer, BackendConfig, Turn, Usage
+from teamwright.backends.api import Account, Answer, BackendConfig, Turn, Usage
 from teamwright.backends.calls import Calling, ModelError, broken, guessed_tokens, is_local, new_client, note, refused
 from teamwright.backends.catalog import CATALOG
 from teamwright.backends.loop import Entry, Reply
@@ -55,6 +55,7 @@ class GeminiBackend:
         self._generation = _generation(config.model_options, options, types.GenerateContentConfig)
         self._most: int = self._generation.max_output_tokens or 0
         base = options.text("base_url") or os.environ.get("GOOGLE_GEMINI_BASE_URL") or None
+        self._base = base
         vertex = os.environ.get("GOOGLE_GENAI_USE_VERTEXAI", "").lower() in ("1", "true")
         self._provider = "gcp.vertex_ai" if vertex else "gcp.gemini"
         local = base is not None and is_local(httpx.URL(base).host)
@@ -79,6 +80,9 @@ class GeminiBackend:
     async def run(self, turn: Turn) -> Answer:
         """Model and tools in turn until it answers."""
 
+        place = self._base or os.environ.get("GOOGLE_CLOUD_PROJECT") or _WHO
+        account = Account(self._provider, self._key or place)
+
         async def step(entries: Sequence[Entry]) -> Reply:
             contents = wire.contents(entries)
             shown = loop.to_messages(entries)
@@ -97,7 +101,7 @@ class GeminiBackend:
             def cost(model: str) -> float | None:
                 return self._dollars(model, {"input_tokens": read, "output_tokens": self._most})
 
-            return await self._calling.make(turn, once, cost)
+            return await self._calling.make(turn, once, cost, account)
 
         return await loop.run(turn, step, output_schema=self._config.output_schema)
 

@@ -15,9 +15,9 @@ import httpx
 
 from teamwright.backends import chat_wire as wire
 from teamwright.backends import loop
-from teamwright.backends.api import Answer, BackendConfig, Turn, Usage
+from teamwright.backends.api import Account, Answer, BackendConfig, Turn, Usage
 from teamwright.backends.calls import Calling, ModelError, broken, guessed_tokens, is_local, new_client, note, refused
-from teamwright.backends.catalog import CATALOG
+from teamwright.backends.catalog import CATALOG, HOSTS
 from teamwright.backends.loop import Entry, Reply
 from teamwright.backends.options import Options
 from teamwright.tracing.cost import price
@@ -27,12 +27,6 @@ from teamwright.tracing.spans import ModelSpan
 OFFICIAL = "https://api.openai.com/v1"
 #: Keys of a request that are ours.
 _OURS = ("model", "messages", "tools", "stream", "stream_options", "response_format")
-#: Whose servers these are, as OpenTelemetry and the price list call them.
-_PROVIDERS = {
-    "api.openai.com": "openai", "openrouter.ai": "openrouter", "api.deepseek.com": "deepseek",
-    "api.groq.com": "groq", "api.mistral.ai": "mistral_ai", "api.x.ai": "x_ai", "api.together.xyz": "together_ai",
-    "api.fireworks.ai": "fireworks_ai", "api.cerebras.ai": "cerebras", "api.moonshot.ai": "moonshotai",
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +53,16 @@ class Server:
         if key is None and (url.scheme == "https" or options.text("key_variable")):
             hint = f"export it before `deploy start`; a name of your own also goes under env: [{variable}]"
             raise options.wrong(f"no {variable} is set for {url.host}", hint=hint)
-        return cls(base.rstrip("/"), key, _PROVIDERS.get(url.host, "openai"), is_local(url.host))
+        return cls(base.rstrip("/"), key, HOSTS.get(url.host, "openai"), is_local(url.host))
 
     @property
     def official(self) -> bool:
         return self.base_url == OFFICIAL
+
+    @property
+    def account(self) -> Account:
+        """Whose limits its calls count against."""
+        return Account(self.provider, self.key or self.base_url)
 
     @property
     def headers(self) -> dict[str, str]:
@@ -152,7 +151,7 @@ class OpenAIBackend:
             written = most.get("max_completion_tokens") or most.get("max_tokens") or 0
             return self._server.dollars(model, {"input_tokens": read, "output_tokens": written})
 
-        return await self._calling.make(turn, once, cost)
+        return await self._calling.make(turn, once, cost, self._server.account)
 
     async def _call(
         self, turn: Turn, model: str, body: Mapping[str, Any], read: int, span: ModelSpan, *, speaks: bool
@@ -237,7 +236,7 @@ class OpenAIBackend:
 def asked(model: str, base_url: str) -> tuple[str, str, bool]:
     """Who answers for a model there: its name and provider in the price list, and whether it is on this machine."""
     host = httpx.URL(base_url or OFFICIAL).host
-    provider = _PROVIDERS.get(host, "openai")
+    provider = HOSTS.get(host, "openai")
     if provider == "openrouter" and "/" in model:
         provider, _, model = model.partition("/")
     return model.removeprefix("openai/"), provider, is_local(host)

@@ -44,6 +44,8 @@ def follow_start(
             for line in stream:
                 event = line.get("event")
                 if event in ("done", "unchanged"):
+                    for words in () if call.json else line.get("notes", ()):
+                        note(words)
                     return Started(line["job"], by_us=event == "done")
                 if event == "failed":
                     raise failure(line["error"])

@@ -43,6 +43,8 @@ from teamwright.engine.life_cycle import LifeCycle
 from teamwright.engine.liveness import Incarnation
 from teamwright.engine.minting import Mint
 from teamwright.engine.owners import Owners
+from teamwright.engine.providers import routes as provider_routes
+from teamwright.engine.providers.desk import SETTLES, Providers
 from teamwright.engine.secret_store import SecretStore
 from teamwright.engine.spans import Spans
 from teamwright.engine.state import EngineState
@@ -125,6 +127,11 @@ class Engine:
         self.followers = Followers(self.state, self.upstream)
         self.registry = Registry(lease=order.lease, admit=self._admit)
         self.link = HostLink(order.host_socket, on_event=self._on_event, on_hello=self._on_hello, on_lost=self._on_lost)
+        self.providers = Providers(
+            lambda: [job.plan for job in self.state.active()],
+            home.providers_file,
+            settles=SETTLES if self.state.active() else 0.0,
+        )
         self.jobs = Jobs(
             self.state,
             secrets,
@@ -137,6 +144,7 @@ class Engine:
             died=self._died,
             join=self.foreign.join,
             changed=self._changed,
+            notes=self.providers.notes,
         )
         self.owners = Owners(self.state, self.jobs.stop_job)
         self.checkups = Checkups(self.state, self.foreign.join, self.jobs.note)
@@ -166,6 +174,7 @@ class Engine:
         ]
         self.checkups.sync()
         self.owners.sync()
+        self.providers.sync()
         if self.state.active():
             self._wake()
 
@@ -176,6 +185,7 @@ class Engine:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.checkups.aclose()
         await self.owners.aclose()
+        self.providers.aclose()
         await self.front_door.aclose()
         await self.followers.aclose()
         self.upstream.close()
@@ -209,6 +219,7 @@ class Engine:
                 **({"collector": self._collector} if self.order.collector_url else {}),
             },
             "traces": shedding(self.order.home.spans_db, self.order.home.spool_dir).to_dict(),
+            "providers": self.providers.view(),
             "jobs": [
                 {"job": view["job"], "status": view["status"]} for view in map(self.jobs.view, self.state.active())
             ],
@@ -257,6 +268,7 @@ class Engine:
     def _changed(self) -> None:
         self.checkups.sync()
         self.owners.sync()
+        self.providers.sync()
         self.idle.check()
 
     def _died(self, job: str, agent: str, incarnation: str, reason: str) -> None:
@@ -264,12 +276,14 @@ class Engine:
         self.spans.died(job, agent, incarnation, reason)
 
     def _wake(self) -> None:
+        self.providers.sync()  # before the agents that are held to it start
         self.idle.job_began()
         if not self.link.connected:
             self._guard.send("host")
 
     def _gauges(self) -> Iterator[Gauge]:
-        return gauges.of_agents(map(self.jobs.view, self.state.active()), self.registry.list())
+        yield from gauges.of_agents(map(self.jobs.view, self.state.active()), self.registry.list())
+        yield from gauges.of_providers(self.providers.view())
 
     async def _send_metrics(self) -> None:
         while self.order.metrics_every > 0:
@@ -366,6 +380,7 @@ class Engine:
                 *self.spans.routes(gate.writer),
                 *trace_routes.routes(self.order.home, self.spans, self.state, gate),
                 *jaeger_routes.routes(self.order.home, gate),
+                *provider_routes.routes(self.providers, gate),
                 *metrics_route.routes(self.spans, gate, self._gauges),
                 *self.front_door.routes(),
             ],

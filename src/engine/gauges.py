@@ -8,7 +8,7 @@ from typing import Any
 
 from teamwright.registry.records import AgentEntry
 from teamwright.tracing import vocabulary as v
-from teamwright.tracing.metrics.instruments import Gauge
+from teamwright.tracing.metrics.instruments import KEY, Gauge
 
 _UP = ("healthy", "busy")
 
@@ -29,3 +29,13 @@ def of_agents(
         for name, key in (("teamwright.agent.queue.length", "waiting"), ("teamwright.agent.working", "working")):
             if key in entry.load:
                 yield Gauge(name, who, float(entry.load[key]))
+
+
+def of_providers(views: Iterable[Mapping[str, Any]]) -> Iterator[Gauge]:
+    """`views` are the limited providers as `engine status` shows them."""
+    for view in views:
+        for key in view["keys"]:
+            which = {v.PROVIDER: view["provider"], KEY: key["key"]}
+            yield Gauge("teamwright.provider.working", which, float(key["working"]))
+            yield Gauge("teamwright.provider.waiting", which, float(key["waiting"]))
+            yield Gauge("teamwright.provider.backing_off", which, key["backs_off_s"])

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 #: Paths whose callers are no clients: probes, and agents about themselves.
-_NOT_CLIENTS = ("/livez", "/readyz", "/v1/", "/agents/")
+_NOT_CLIENTS = ("/livez", "/readyz", "/v1/", "/agents/", "/providers/")
 
 
 class Idle:

@@ -60,7 +60,8 @@ class Jobs:
     """Starts, stops and restarts jobs and keeps their records.
 
     `wake` makes sure that there is a host; `died` hears (job, agent, incarnation, reason) of each ended process;
-    `join` sees that a `url:` agent is there; `changed` is called whenever an operation has ended.
+    `join` sees that a `url:` agent is there; `changed` is called whenever an operation has ended;
+    `notes` gives what whoever starts a job should know of the others.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Jobs:
         died: Callable[[str, str, str, str], None],
         join: Join,
         changed: Callable[[], None] = lambda: None,
+        notes: Callable[[Plan], list[str]] = lambda plan: [],
     ) -> None:
         self.state = state
         self.line = line
@@ -89,6 +91,7 @@ class Jobs:
         self._died = died
         self._join = join
         self._changed = changed
+        self._notes = notes
         self._deployments: dict[str, Deployment] = {}
         self._starts: dict[str, asyncio.Task[Any]] = {}
         self._stops: dict[str, asyncio.Task[None]] = {}
@@ -114,7 +117,7 @@ class Jobs:
         # Nothing is awaited between the look above and this claim: of two starts at a time one gets here.
         job = self._claim(plan, found)
         await self._bring_up(job, secrets, progress)
-        return {"event": "done", "job": self.view(job)}
+        return {"event": "done", "job": self.view(job), "notes": self._notes(plan)}
 
     def _claim(self, plan: Plan, before: JobRecord | None) -> JobRecord:
         job = JobRecord(plan, "starting", time.time_ns())

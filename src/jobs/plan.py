@@ -43,6 +43,15 @@ class Credential:
 
 
 @dataclass(frozen=True, slots=True)
+class ProviderLimit:
+    """What a job says of a provider, by the name that traces have: calls at once and in a minute; None = nothing."""
+
+    provider: str
+    concurrent: int | None = None
+    rpm: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class AgentPlan:
     """One agent of a plan. `level` counts from 0 (started first); `callees` and `callers` are agent ids.
 
@@ -136,6 +145,7 @@ class Plan:
     redact: tuple[tuple[str, str], ...] = ()
     query: str | None = None
     registry_url: str = ""
+    providers: tuple[ProviderLimit, ...] = ()
     code: Mapping[str, str] = field(default_factory=dict)
     packages: Mapping[str, str] = field(default_factory=dict)
     revision: str = ""

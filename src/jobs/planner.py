@@ -10,7 +10,7 @@ from pathlib import Path
 from teamwright.backends.loader import option_note
 from teamwright.errors import JobFileError, MissingExtra, Problem
 from teamwright.host.api import HealthCheck
-from teamwright.jobs import older, overrides, unbuilt
+from teamwright.jobs import older, overrides, providers, unbuilt
 from teamwright.jobs.agent_plans import AgentDraft, AgentResolver, Findings
 from teamwright.jobs.mcp_plans import beside_the_plan
 from teamwright.jobs.modules import search_path
@@ -70,12 +70,16 @@ def load(
     drafts = AgentResolver(findings, vault, file.parent, roots).resolve(model)
     wiring = _wire(model, drafts, findings)
     _warn(source, vault, drafts, wiring, findings)
+    shared, wrong = providers.limits(model.providers, [draft.plan.backend for draft in drafts])
+    for key, message, hint in wrong:
+        findings.report(("providers", key), message, hint)
     if findings.problems:
         if set(findings.problems) == set(findings.missing_extras):
             first = findings.problems[0]
             raise MissingExtra(str(dataclasses.replace(first, hint=None)), hint=first.hint)
         raise JobFileError(_in_order(findings.problems, source))
     plan = _plan(job, model, file, roots, drafts, wiring, tuple(findings.warnings))
+    plan = dataclasses.replace(plan, providers=shared)
     tracing, content, rules = recording(model.tracing, environ, here)
     plan = dataclasses.replace(plan, tracing=tracing, content=content, redact=rules)
     plan = with_revision(plan)

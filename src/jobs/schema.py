@@ -155,10 +155,12 @@ class Tracing(Strict):
 
 
 class Provider(Strict):
-    """Limits that all agents of an engine share for one provider's key."""
+    """Limits that all agents of an engine share for one provider's key; a rate limit makes all of them wait."""
 
-    concurrent: Positive | None = Field(default=None, description="Calls of the provider's models at the same time.")
-    rpm: Positive | None = Field(default=None, description="Calls in a minute.")
+    concurrent: Positive | None = Field(
+        default=None, description="Calls of the provider's models at the same time; any number where it is not given."
+    )
+    rpm: Positive | None = Field(default=None, description="Calls in any 60 seconds; any number where it is not given.")
 
 
 class JobFile(Strict):
@@ -185,7 +187,10 @@ class JobFile(Strict):
     watch: dict[str, Any] | None = Field(default=None, description="Watchers that halt what gets out of hand.")
     providers: dict[str, Provider] = Field(
         default_factory=dict,
-        description="Limits that all agents of an engine share for one provider's key, by the provider's name.",
+        description=(
+            "Limits that all agents of an engine share for one provider's key, by the provider's name: `anthropic`, "
+            "`gemini`, `openai` … as traces have it. The strictest of all running jobs holds."
+        ),
     )
     discover: Discover | None = Field(
         default=None,

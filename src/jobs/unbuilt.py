@@ -49,7 +49,6 @@ TABLE: tuple[Row, ...] = (
         when=lambda value: value not in LOCAL_TARGETS,
     ),
     Row("agent.replicas", "one process is started, replicas are not built yet", when=lambda value: value != 1),
-    Row("providers", "limits shared by a provider's users are not built yet", when=_any),
     Row("registry_url", "registries of other engines are not asked yet"),
 )
 

@@ -18,7 +18,7 @@ SPANS: Final[dict[str, tuple[str, str, str, str]]] = {
     ),
     v.OP_MODEL: ("One call of a model; each retry is a span of its own.", "CLIENT", "LLM", "chat claude-sonnet-4-5"),
     v.OP_TOOL: ("One call of a tool.", "INTERNAL", "TOOL", "execute_tool get_weather"),
-    v.OP_QUEUED: ("A message waits until the agent has room for it.", "INTERNAL", "CHAIN", "queued"),
+    v.OP_QUEUED: ("A message waits for its agent, or a model call for its provider.", "INTERNAL", "CHAIN", "queued"),
     v.OP_DEPLOY: ("A start of a job: the root of a trace of its own.", "INTERNAL", "CHAIN", "deploy research"),
     v.OP_START_AGENT: ("From an agent's launch until it is ready.", "INTERNAL", "CHAIN", "start_agent searcher"),
     v.OP_STOP_AGENT: ("Until an agent's process is gone.", "INTERNAL", "CHAIN", "stop_agent searcher"),

@@ -2,13 +2,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from teamwright.backends.api import Acquaintance, File, Limits, Message, Peer, PeerAnswer, Tool, Usage
+from teamwright.backends.api import (
+    Account,
+    Acquaintance,
+    Admission,
+    File,
+    Limits,
+    Message,
+    Peer,
+    PeerAnswer,
+    Tool,
+    Usage,
+)
 from teamwright.errors import LimitReached, PeerError
 from teamwright.tracing.runs import RunContext, RunId
 from teamwright.tracing.tracer import Tracer
@@ -65,6 +77,9 @@ class FakeTurn:
 
     async def ask_user(self, question: str) -> str:
         return "yes"
+
+    def admission(self, account: Account, parent: Any = None) -> AbstractAsyncContextManager[Admission]:
+        return nullcontext(Admission())
 
     def afford(self, dollars: float | None) -> None:
         limit = self.limits.cost_usd

@@ -20,6 +20,8 @@ TOKENS: Final = (1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0, 
 
 TOKEN_TYPE: Final = "gen_ai.token.type"
 ENDPOINT: Final = "teamwright.endpoint"
+#: A digest of a provider's key, never the key.
+KEY: Final = "teamwright.provider.key"
 
 _SUFFIX = {"s": "_seconds", "By": "_bytes"}
 
@@ -68,7 +70,7 @@ INSTRUMENTS: Final[Mapping[str, Instrument]] = {
         Instrument("gen_ai.workflow.duration", "histogram", "s", "How long queries took."),
         Instrument("teamwright.a2a.duration", "histogram", "s",
                    "How long calls between agents took, seen by the caller."),
-        Instrument("teamwright.queued.duration", "histogram", "s", "How long messages waited for their turn."),
+        Instrument("teamwright.queued.duration", "histogram", "s", "How long messages, and model calls, waited."),
         Instrument("teamwright.errors", "counter", "{error}", "Spans that failed, by operation and error type."),
         Instrument("teamwright.cost_usd", "counter", "{USD}", "Dollars of model calls whose price is known."),
         Instrument("teamwright.unpriced_model_calls", "counter", "{call}", "Model calls whose price is not known."),
@@ -80,6 +82,11 @@ INSTRUMENTS: Final[Mapping[str, Instrument]] = {
                    "Messages that wait for their turn, as the agent's last heartbeat had it."),
         Instrument("teamwright.agent.working", "gauge", "{message}",
                    "Messages that are worked on, as the agent's last heartbeat had it."),
+        Instrument("teamwright.provider.working", "gauge", "{call}",
+                   "Model calls under way, of a provider whose limits are shared."),
+        Instrument("teamwright.provider.waiting", "gauge", "{call}", "Model calls that wait for a shared limit."),
+        Instrument("teamwright.provider.backing_off", "gauge", "s",
+                   "Until a provider that said it is called too often is asked again."),
         Instrument("teamwright.spans.waiting", "gauge", "By", "Spans taken in and not yet committed."),
         Instrument("teamwright.shedding", "gauge", "1", "1 while spans are dropped for want of room."),
         Instrument("teamwright.dropped_spans", "gauge", "{span}",
