@@ -64,10 +64,9 @@ def test_other_unbuilt_keys_start_with_one_warning_each(folder: Folder) -> None:
         agents:
           - {id: a, replicas: 2, route: any, calls: [b]}
           - {id: b, replicas: 3}
-        providers: {anthropic: {rpm: 50}}
     """
     warnings = folder.load(text).warnings
-    assert len(warnings) == 3
+    assert len(warnings) == 2
     (replicas,) = [warning for warning in warnings if "replicas" in warning]
     assert replicas.startswith("team.yaml:2: agents[0].replicas: agent 'a': ")
     assert replicas.endswith("(and 1 more)")
