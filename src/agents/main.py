@@ -85,6 +85,7 @@ def start_log(level: str) -> None:
 
 async def _serve(spec: AgentSpec, sock: socket.socket) -> None:
     from teamwright import serving
+    from teamwright.agents.aside import Aside
     from teamwright.agents.runtime import Runtime
 
     serving.allow_files()
@@ -98,6 +99,7 @@ async def _serve(spec: AgentSpec, sock: socket.socket) -> None:
         server = serving.server(runtime.app, grace=_CONNECTIONS_END)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, _stop, server, runtime, loop)
+        Aside(server, runtime, sock).listen(loop)
         tools = [tool.name for tool in runtime.tools]
         log.info(
             "ready: %s at %s (backend %s, tools: %s)",

@@ -106,6 +106,11 @@ class Runner:
         """The conversations that are worked on, or whose work waits for an answer."""
         return {_session_key(work.message, work.run) for work in self._work.values()}
 
+    @property
+    def busy(self) -> bool:
+        """Whether there is work under way; what waits for somebody's answer is none."""
+        return any(not work.resting for work in self._work.values())
+
     def rests(self, task_id: str) -> bool:
         """Whether the work on that task waits for an answer."""
         return self._resting(task_id) is not None

@@ -64,6 +64,8 @@ class Runtime:
 
     def __init__(self, spec: AgentSpec) -> None:
         self.spec = spec
+        #: Another process is this agent by now: the entry in the registry is that one's.
+        self.replaced = False
         self.agent, self.tools = _load(spec)
         self.backend: Backend = _thinker(spec, self.agent)
         self.tokens = dict(spec.tokens)
@@ -178,7 +180,7 @@ class Runtime:
     async def close(self) -> None:
         """End everything, each part within a second; spans last, so that they hold how the rest ended."""
         await _ended("tasks", self.handler.aclose)
-        await _ended("registration", self.registration.stop)
+        await _ended("registration", lambda: self.registration.stop(leave=not self.replaced))
         await _ended("backend", self.backend.close)
         self.admissions.close()
         await _ended("MCP servers", self.mcp.close)

@@ -30,6 +30,7 @@ COMMANDS = (
     "validate",
     "plan",
     "start",
+    "apply",
     "ps",
     "query",
     "chat",

@@ -21,8 +21,9 @@ class Progress:
     ...     progress.take({"event": "level", "level": 0, "agents": ["greeter"]})
     """
 
-    def __init__(self, job: str, levels: int, *, quiet: bool = False) -> None:
+    def __init__(self, job: str, levels: int, *, quiet: bool = False, doing: str = "starting") -> None:
         self._job = job
+        self._doing = doing
         self._levels = levels
         self._quiet = quiet
         self._waiting: list[str] = []
@@ -33,7 +34,7 @@ class Progress:
         if not self._quiet and sys.stderr.isatty():
             from teamwright.cli.output import console
 
-            self._spinner = console(stderr=True).status(f"{self._job}: starting")
+            self._spinner = console(stderr=True).status(f"{self._job}: {self._doing}")
             self._spinner.start()
         return self
 
@@ -51,6 +52,9 @@ class Progress:
             self._level = int(line["level"]) + 1
             self._waiting = list(line["agents"])
             self._show(f"level {self._level} of {max(self._levels, self._level)}: {', '.join(self._waiting)}")
+        elif line.get("event") == "draining" and (old := [*line["replaced"], *line["removed"]]):
+            names = ", ".join(name.partition("/")[2] for name in old)
+            self._show(f"waiting until what {names} did before is done")
         elif line.get("event") == "agent":
             self._agent(str(line.get("id")), line)
 

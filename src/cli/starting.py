@@ -87,7 +87,7 @@ def settle(client: Client, job: str, *, deadline: float = UNDO_DEADLINE) -> None
             view = client.job(job)
         except TeamwrightError:
             return
-        if view["status"] not in _MOVING:
+        if view["status"] not in _MOVING and not view["changing"]:
             return
         time.sleep(0.05)
 

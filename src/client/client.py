@@ -103,6 +103,20 @@ class Client:
             return self._lines("/restart", {"plan": plan.to_dict(), "secrets": secrets or {}})
         return self._lines("/restart", {"targets": list(targets)})
 
+    def changes(self, plan: Plan, secrets: Secrets | None = None) -> dict[str, Any]:
+        """What `apply` would change, as it prints it. Raises UnknownJob, or EngineError for a job that doesn't run."""
+        return self._json("POST", "/changes", {"plan": plan.to_dict(), "secrets": secrets or {}})
+
+    def apply(
+        self, plan: Plan, secrets: Secrets | None = None, *, expect: str | None = None, drain: float = 60.0
+    ) -> Generator[dict[str, Any], None, None]:
+        """Make a running job what the plan says: lines as for `start`. Closed early = undone, as far as that goes.
+
+        `expect` is the revision it has to have; replaced agents get `drain` seconds to end what they work on.
+        """
+        body = {"plan": plan.to_dict(), "secrets": secrets or {}, "expect": expect, "drain": drain}
+        return self._lines("/apply", body)
+
     def stop(self, targets: Iterable[str]) -> list[dict[str, Any]]:
         """Stop JOB, JOB/AGENT, JOB/@GROUP or * (all jobs, and an on-demand engine with them)."""
         found = self._json("POST", "/stop", {"targets": list(targets)}, timeout=120.0)

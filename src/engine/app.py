@@ -29,6 +29,7 @@ from teamwright.engine import (
     session_routes,
     trace_routes,
 )
+from teamwright.engine.applying import Applying
 from teamwright.engine.auth import Gate, OwnHostOnly
 from teamwright.engine.checkups import Checkups
 from teamwright.engine.control import Guard
@@ -147,6 +148,7 @@ class Engine:
             notes=self.providers.notes,
         )
         self.owners = Owners(self.state, self.jobs.stop_job)
+        self.applying = Applying(self.jobs, self.foreign.look)
         self.checkups = Checkups(self.state, self.foreign.join, self.jobs.note)
         self.recovery = recovery.Recovery(self.jobs)
         self.front_door = FrontDoor(
@@ -258,12 +260,14 @@ class Engine:
     async def _on_hello(self, message: dict[str, Any], states: list[AgentState]) -> None:
         # Listed before anything is started again: what is started later is not to be taken for dead.
         found = self.spans.lying_about()
-        living = {SpoolName(job, agent, state.incarnation) for state in states for job, agent in [state.id.split("/")]}
+        every = [*states, *map(AgentState.from_dict, message.get("beside", ()))]
+        living = {SpoolName(job, agent, state.incarnation) for state in every for job, agent in [state.id.split("/")]}
         await self.recovery.hello(message, states)
         await self.spans.tidy(found, living)
 
     def _on_lost(self) -> None:
         self.jobs.host_lost()
+        self.applying.lost()
 
     def _changed(self) -> None:
         self.checkups.sync()
@@ -375,7 +379,7 @@ class Engine:
                     stay=self._stay,
                     forward=self.spans.keeper.forward,
                 ),
-                *job_routes.routes(self.jobs, gate, self.idle.leave_when_empty, self.owners),
+                *job_routes.routes(self.jobs, self.applying, gate, self.idle.leave_when_empty, self.owners),
                 *session_routes.routes(self.order.home, self.state, self.upstream, gate),
                 *self.spans.routes(gate.writer),
                 *trace_routes.routes(self.order.home, self.spans, self.state, gate),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from teamwright.agents.foreign import ANSWER_LIMIT, endpoint, fetch_card
 from teamwright.engine.query import Admitted
 from teamwright.engine.records import AgentRecord
-from teamwright.engine.secret_store import SecretStore
+from teamwright.engine.secret_store import Secrets, SecretStore
 from teamwright.engine.state import EngineState
 from teamwright.errors import PeerError
 from teamwright.jobs.plan import AgentPlan
@@ -48,6 +48,12 @@ class Foreign:
         """See that the agent is there and can be called. Raises PeerError."""
         address = self._address(agent)
         self._endpoints[agent.id, address] = endpoint(await self.card(agent), address)
+
+    async def look(self, plan: AgentPlan, secrets: Secrets) -> None:
+        """See that an agent of a plan that does not run yet is there. Raises PeerError."""
+        assert plan.url is not None
+        headers = plan.auth.headers(secrets.get(plan.id, {})) if plan.auth is not None else {}
+        endpoint(await fetch_card(self._http(), plan.url, headers), plan.url)
 
     async def card(self, agent: AgentRecord) -> dict[str, Any]:
         """Its card. Raises PeerError."""

@@ -1,4 +1,4 @@
-"""/jobs, /stop, /restart: the lines of a start go out as they happen, one JSON object each."""
+"""/jobs, /changes, /apply, /stop, /restart: the lines of a start go out as they happen, one JSON object each."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from teamwright.engine.answers import error_body
+from teamwright.engine.applying import DRAIN, LONGEST_DRAIN, Applying
 from teamwright.engine.auth import Gate
 from teamwright.engine.jobs import Jobs
 from teamwright.engine.liveness import Incarnation
@@ -28,7 +29,7 @@ log = logging.getLogger("teamwright.engine")
 Work = Callable[[Progress], Awaitable[dict[str, Any]]]
 
 
-def routes(jobs: Jobs, gate: Gate, all_stopped: Callable[[], bool], owners: Owners) -> list[Route]:
+def routes(jobs: Jobs, applying: Applying, gate: Gate, all_stopped: Callable[[], bool], owners: Owners) -> list[Route]:
     """`all_stopped` is called when everything has stopped; it tells whether the engine now leaves.
 
     A start with an `owner` makes a job that ends with that process.
@@ -65,6 +66,22 @@ def routes(jobs: Jobs, gate: Gate, all_stopped: Callable[[], bool], owners: Owne
         leaving = all_stopped() if ALL in targets else False
         return JSONResponse({"jobs": views, "leaving": leaving})
 
+    async def changes(request: Request) -> Response:
+        gate.operator(request)
+        plan, secrets = _plan(await _json(request))
+        return JSONResponse(applying.changes(plan, secrets))
+
+    async def apply(request: Request) -> Response:
+        gate.operator(request)
+        data = await _json(request)
+        plan, secrets = _plan(data)
+        expect, drain = data.get("expect"), data.get("drain", DRAIN)
+        if not isinstance(expect, str | None):
+            raise UserError("expect is a revision")
+        if not isinstance(drain, int | float) or isinstance(drain, bool) or not 0 <= drain <= LONGEST_DRAIN:
+            raise UserError(f"drain is a number of seconds up to {LONGEST_DRAIN}")
+        return _lines(lambda progress: applying.apply(plan, secrets, progress, expect=expect, drain=drain), running)
+
     async def listing(request: Request) -> Response:
         gate.operator(request)
         return JSONResponse({"jobs": [jobs.view(job) for job in jobs.state.jobs.values()]})
@@ -82,6 +99,8 @@ def routes(jobs: Jobs, gate: Gate, all_stopped: Callable[[], bool], owners: Owne
         Route("/jobs", listing, methods=["GET"]),
         Route("/jobs/{job}", get, methods=["GET"]),
         Route("/jobs/{job}/plan", plan, methods=["GET"]),
+        Route("/changes", changes, methods=["POST"]),
+        Route("/apply", apply, methods=["POST"]),
         Route("/stop", stop, methods=["POST"]),
         Route("/restart", restart, methods=["POST"]),
     ]

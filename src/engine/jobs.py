@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import Any
 
+from teamwright.engine.host_line import Line, Restarting
 from teamwright.engine.joining import Join, join_all
 from teamwright.engine.life_cycle import LifeCycle
 from teamwright.engine.minting import Mint
@@ -20,8 +21,8 @@ from teamwright.engine.targets import Selection, resolve
 from teamwright.engine.views import event_view, job_view
 from teamwright.errors import EngineError, TeamwrightError
 from teamwright.events import Event, EventBus
-from teamwright.host.api import AgentState, Cause, LaunchOrder
-from teamwright.jobs.deployer import Deployment, Hosts, Progress, finish
+from teamwright.host.api import FORMER, NEXT, AgentState, Cause, LaunchOrder
+from teamwright.jobs.deployer import Deployment, Progress, finish
 from teamwright.jobs.orders import Site, launch_orders, port_requests
 from teamwright.jobs.plan import Plan
 
@@ -31,29 +32,6 @@ log = logging.getLogger("teamwright.engine")
 STOP_DEADLINE = 30.0
 _DOWN = frozenset(["pending", "failed", "stopped"])
 _DEAD = frozenset(["backing_off", "failed", "stopped", "lost"])
-
-
-class Line(Hosts, Protocol):
-    """What jobs need of the line to the host."""
-
-    async def restart(self, orders: list[LaunchOrder], grace: float = 5.0) -> None:
-        """Stop agents and launch them again on the same ports."""
-
-    async def tokens(self, tokens: Mapping[str, Mapping[str, str]]) -> None:
-        """What a later restart by the host gives the agents."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Restarting:
-    """A line that restarts where a deployment would launch."""
-
-    line: Line
-
-    async def launch(self, orders: list[LaunchOrder]) -> None:
-        await self.line.restart(orders)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.line, name)
 
 
 class Jobs:
@@ -82,16 +60,18 @@ class Jobs:
     ) -> None:
         self.state = state
         self.line = line
-        self._secrets = secrets
-        self._site = site
-        self._mint = mint
-        self._life = life
-        self._bus = bus
+        self.secrets = secrets
+        self.site = site
+        self.mint = mint
+        self.life = life
+        self.bus = bus
         self._wake = wake
-        self._died = died
+        self.died = died
         self._join = join
         self._changed = changed
         self._notes = notes
+        #: Hears of processes that are no agents: they may become some, or have been (`applying`).
+        self.beside: Callable[[Cause, AgentState], None] = lambda cause, state: None
         self._deployments: dict[str, Deployment] = {}
         self._starts: dict[str, asyncio.Task[Any]] = {}
         self._stops: dict[str, asyncio.Task[None]] = {}
@@ -101,7 +81,7 @@ class Jobs:
     async def start(self, plan: Plan, secrets: Secrets, progress: Progress) -> dict[str, Any]:
         """Start a job; the last line of the stream. Cancelling it undoes the start."""
         while (found := self.state.jobs.get(plan.job)) is not None and found.active:
-            _same_file(found, plan)
+            same_file(found, plan)
             if found.phase == "stopping":
                 await self.stop_job(found)
             elif found.phase == "starting":
@@ -110,7 +90,7 @@ class Jobs:
                 raise EngineError(
                     f"job {plan.job} is running, and its file has changed since",
                     status=409,
-                    hint=f"deploy restart {plan.job}",
+                    hint=f"deploy apply {plan.file}, or deploy restart {plan.job}",
                 )
             else:
                 return {"event": "unchanged", "job": self.view(found)}
@@ -131,18 +111,18 @@ class Jobs:
         return job
 
     async def _bring_up(self, job: JobRecord, secrets: Secrets, progress: Progress) -> None:
-        self._enter(job.name)
-        span = self._life.deploy(job)
+        self.enter(job.name)
+        span = self.life.deploy(job)
         try:
             await self.state.save_job(job)
-            self._secrets.put(job.name, secrets)
+            self.secrets.put(job.name, secrets)
             self._wake()
             orders = await self._orders(job, secrets)
             await self.state.save_job(job)
             await join_all(
-                job, list(job.agents.values()), self._join, self.state, self._life, self._reporting(job, progress)
+                job, list(job.agents.values()), self._join, self.state, self.life, self.reporting(job, progress)
             )
-            await self._deploy(Deployment(job.plan, orders, self.line, progress=self._reporting(job, progress)))
+            await self._deploy(Deployment(job.plan, orders, self.line, progress=self.reporting(job, progress)))
             job.phase = "running"
             await self.state.save_job(job)
             span.end()
@@ -153,7 +133,7 @@ class Jobs:
             span.end()
             raise
         finally:
-            self._leave(job.name)
+            self.leave(job.name)
 
     async def _undone(self, job: JobRecord, error: BaseException) -> None:
         cancelled = isinstance(error, asyncio.CancelledError)
@@ -215,7 +195,7 @@ class Jobs:
             agent.wanted = False
             if agent.state.status not in ("failed", "stopped"):
                 agent.state = replace(agent.state, status="stopped", pid=None)
-        self._secrets.remove(job.name)
+        self.secrets.remove(job.name)
         await self.state.note_job(job)
         self._tell(job, f"job.{job.phase}")
         self._changed()
@@ -241,7 +221,7 @@ class Jobs:
         """Stop the job and start it with a new plan."""
         found = self.state.jobs.get(plan.job)
         if found is not None and found.active:
-            _same_file(found, plan)
+            same_file(found, plan)
             await self.stop_job(found)
         return await self.start(plan, secrets, progress)
 
@@ -251,7 +231,7 @@ class Jobs:
         for item in resolve(targets, self.state.jobs):
             _require_running(item.job)
             if item.agents is None:
-                secrets = self._secrets.get(item.job.name)
+                secrets = self.secrets.get(item.job.name)
                 views.append((await self.restart(item.job.plan, secrets, progress))["job"])
             else:
                 await self._restart_agents(item, progress)
@@ -262,41 +242,42 @@ class Jobs:
         job, agents = item.job, item.agents or ()
         if job.name in self._starts:
             raise EngineError(f"job {job.name} is being changed by another command", status=409)
-        self._enter(job.name)
+        self.enter(job.name)
         try:
             for agent in agents:
                 agent.wanted = True
-            orders = await self._orders(job, self._secrets.get(job.name))
+            orders = await self._orders(job, self.secrets.get(job.name))
             await self.state.save_job(job)
-            await join_all(job, agents, self._join, self.state, self._life, self._reporting(job, progress))
+            await join_all(job, agents, self._join, self.state, self.life, self.reporting(job, progress))
             chosen = {agent.agent: orders[agent.agent] for agent in agents if agent.agent in orders}
-            line = _Restarting(self.line)
-            await self._deploy(Deployment(job.plan, chosen, line, progress=self._reporting(job, progress)))
+            line = Restarting(self.line)
+            await self._deploy(Deployment(job.plan, chosen, line, progress=self.reporting(job, progress)))
         except BaseException:
             for agent in agents:
                 agent.wanted = False
             await finish(self.state.note_job(job))
             raise
         finally:
-            self._leave(job.name)
+            self.leave(job.name)
 
     # --- what the host tells ------------------------------------------------------------------------
 
     def note(self, cause: Cause, state: AgentState, seq: int) -> None:
         """An agent's state has changed."""
         agent = self.state.agent(state.id)
-        if agent is None:
+        if agent is None or NEXT in state.details or FORMER in state.details:
+            self.beside(cause, state)
             return
         job = self.state.jobs[agent.job]
         before = agent.state
         agent.state = state
         self.state.save_agent(agent)
-        self._life.note(job, state, cause, before)
+        self.life.note(job, state, cause, before)
         line = event_view(state, cause)
-        self._bus.publish(Event(f"agent.{cause}", job.name, agent.agent, data=line))
+        self.bus.publish(Event(f"agent.{cause}", job.name, agent.agent, data=line))
         if state.status in _DEAD and before.incarnation:
             reason = state.last_exit.reason if state.last_exit else cause
-            self._died(job.name, agent.agent, before.incarnation, reason)
+            self.died(job.name, agent.agent, before.incarnation, reason)
         if (deployment := self._deployments.get(job.name)) is not None:
             deployment.progress(line)
             deployment.feed(state, cause)
@@ -313,7 +294,7 @@ class Jobs:
 
     def process_lost(self, agent: AgentRecord, incarnation: str) -> None:
         """A process went with its host, without a word from anybody."""
-        self._died(agent.job, agent.agent, incarnation, "host_lost")
+        self.died(agent.job, agent.agent, incarnation, "host_lost")
 
     def busy(self, job: JobRecord) -> bool:
         """Whether an operation of this engine's own life is at work on the job."""
@@ -321,11 +302,11 @@ class Jobs:
 
     def view(self, job: JobRecord) -> dict[str, Any]:
         """The job as JSON."""
-        return job_view(job, self._site.engine_url)
+        return {**job_view(job, self.site.engine_url), "changing": self.busy(job)}
 
     async def relaunch(self, job: JobRecord, agents: Sequence[AgentRecord]) -> None:
         """Start agents again that a host has taken with it."""
-        orders = await self._orders(job, self._secrets.get(job.name), only=agents)
+        orders = await self._orders(job, self.secrets.get(job.name), only=agents)
         await self.state.note_job(job)
         await self.line.launch([orders[agent.agent] for agent in agents])
 
@@ -340,7 +321,7 @@ class Jobs:
         for agent in job.agents.values():
             agent.port = ports.get(agent.id, agent.port)
         every = {agent.id: agent.port for agent in job.agents.values() if agent.port}
-        return launch_orders(job.plan, every, secrets, self._site, self._mint.agent)
+        return launch_orders(job.plan, every, secrets, self.site, self.mint.agent)
 
     async def _deploy(self, deployment: Deployment) -> None:
         name = deployment.plan.job
@@ -350,24 +331,28 @@ class Jobs:
         finally:
             self._deployments.pop(name, None)
 
-    def _reporting(self, job: JobRecord, progress: Progress) -> Progress:
+    def reporting(self, job: JobRecord, progress: Progress) -> Progress:
+        """`progress`, which also goes to whoever listens on the bus."""
+
         def report(line: dict[str, Any]) -> None:
-            self._bus.publish(Event(f"job.{line['event']}", job.name, data=line))
+            self.bus.publish(Event(f"job.{line['event']}", job.name, data=line))
             progress(line)
 
         return report
 
-    def _enter(self, name: str) -> None:
+    def enter(self, name: str) -> None:
+        """This task changes the job from now on."""
         task = asyncio.current_task()
         assert task is not None
         self._starts[name] = task
 
-    def _leave(self, name: str) -> None:
+    def leave(self, name: str) -> None:
+        """It has come to its end."""
         self._starts.pop(name, None)
         self._changed()
 
     def _tell(self, job: JobRecord, kind: str) -> None:
-        self._bus.publish(Event(kind, job.name, data={"error": job.error} if job.error else {}))
+        self.bus.publish(Event(kind, job.name, data={"error": job.error} if job.error else {}))
 
 
 def _same(running: Plan, wanted: Plan) -> bool:
@@ -375,7 +360,8 @@ def _same(running: Plan, wanted: Plan) -> bool:
     return replace(running, warnings=()) == replace(wanted, warnings=())
 
 
-def _same_file(found: JobRecord, plan: Plan) -> None:
+def same_file(found: JobRecord, plan: Plan) -> None:
+    """Raise EngineError when the job is of another file than the plan."""
     if found.plan.file != plan.file:
         raise EngineError(
             f"a job named {plan.job} runs already, from {found.plan.file}",

@@ -9,12 +9,13 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+from teamwright.engine.applying import DRAIN
 from teamwright.engine.jobs import Jobs
 from teamwright.engine.liveness import Incarnation
 from teamwright.engine.records import AgentRecord, JobRecord
 from teamwright.engine.state import EngineState, mark_lost
 from teamwright.errors import TeamwrightError
-from teamwright.host.api import AgentState
+from teamwright.host.api import NEXT, AgentState
 
 log = logging.getLogger("teamwright.engine")
 
@@ -43,12 +44,39 @@ class Recovery:
     async def hello(self, message: dict[str, Any], states: Sequence[AgentState]) -> None:
         """The host tells what it runs: finish what was begun, start what is missing, stop what is nobody's."""
         there = {state.id: state for state in states}
+        beside = [AgentState.from_dict(state) for state in message.get("beside", ())]
+        stay, go = self._successors([state for state in beside if NEXT in state.details])
+        there.update(stay)
         self._take(there)
         strange = [agent_id for agent_id in there if not self._ours(agent_id)]
         work = [self._reconcile(job, there) for job in self._state.active() if not self._jobs.busy(job)]
         if strange:
             work.append(self._end(strange))
+        if stay or go:
+            work.append(self._settle(list(stay), go))
         await asyncio.gather(*work)
+
+    def _successors(self, states: Sequence[AgentState]) -> tuple[dict[str, AgentState], list[str]]:
+        """Of an apply that a former engine was at: those that were written down as the agents, and the others."""
+        stay: dict[str, AgentState] = {}
+        go = []
+        for job in self._state.active():
+            if not self._jobs.busy(job):
+                self._jobs.secrets.settle(job.name, job.trace_id)
+        for state in states:
+            record = self._state.agent(state.id)
+            if record is None or record.state.incarnation != state.incarnation:
+                known = self._state.jobs.get(state.id.partition("/")[0])
+                if known is None or not self._jobs.busy(known):
+                    go.append(state.id)
+            else:
+                stay[state.id] = state.unmarked()
+        return stay, go
+
+    async def _settle(self, stay: list[str], go: list[str]) -> None:
+        with suppress(TeamwrightError):
+            await self._jobs.line.undo(go)
+            await self._jobs.line.commit(stay, DRAIN)
 
     def _take(self, there: dict[str, AgentState]) -> None:
         for job in self._state.jobs.values():

@@ -10,6 +10,11 @@ from teamwright.home import write_atomically
 
 Secrets = Mapping[str, Mapping[str, str]]
 
+#: Between a job's name and the mark of secrets that are staged for it; no name of a job holds it.
+_STAGED = "~"
+#: What is staged where the job will have no secrets.
+_NONE = {"": {"": ""}}
+
 
 class SecretStore:
     """Secrets by job, agent id and name. Gone with the job.
@@ -36,6 +41,19 @@ class SecretStore:
         elif self._jobs.get(job) != kept:
             self._jobs[job] = kept
             self._write()
+
+    def stage(self, job: str, mark: str, secrets: Secrets) -> None:
+        """Keep other secrets for the job beside its own, until `settle`."""
+        self.put(f"{job}{_STAGED}{mark}", secrets if any(secrets.values()) else _NONE)
+
+    def settle(self, job: str, mark: str | None) -> None:
+        """The job's secrets are those that were staged with that mark, if any were; others that were are forgotten."""
+        start = f"{job}{_STAGED}"
+        staged = {name: self._jobs[name] for name in list(self._jobs) if name.startswith(start)}
+        if (chosen := staged.get(f"{start}{mark}")) is not None:
+            self.put(job, {} if chosen == _NONE else chosen)
+        for name in staged:
+            self.remove(name)
 
     def remove(self, job: str) -> None:
         """Forget the job's secrets."""

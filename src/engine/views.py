@@ -40,6 +40,7 @@ def job_view(job: JobRecord, engine_url: str | None) -> dict[str, Any]:
         "ended_at": seconds(job.ended_ns),
         "error": job.error,
         "deploy_trace_id": job.trace_id,
+        "changing": False,
     }
 
 

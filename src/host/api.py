@@ -3,13 +3,18 @@
 engine → host (each with `ref`, answered by {"ref": n, "ok": …} or {"ref": n, "error": …}):
     {"op": "bind", "agents": [PortRequest]}          → {"ports": {"job/agent": 8600, …}}
     {"op": "launch", "agents": [LaunchOrder]}        → accepted; readiness comes as events
-    {"op": "stop", "agents": ["job/agent"], "grace"} → when they are gone
+    {"op": "stop", "agents": ["job/agent"], "grace", "drain"} → when they are gone
     {"op": "restart", "agents": [LaunchOrder]}       → stop and launch again, on the same port
+    {"op": "replace", "agents": [LaunchOrder]}       → accepted: a successor comes up beside each; until `commit` or
+                                                       `undo` its states are marked `next` and the old one is the agent
+    {"op": "commit", "agents": ["job/agent"], "grace", "drain"} → when the old ones are gone; their states are `former`
+    {"op": "undo", "agents": ["job/agent"]}          → when the successors are gone; the old ones go on
     {"op": "release", "agents": ["job/agent"]}       → close their ports, forget them
     {"op": "tokens", "tokens": {"job/agent": {…}}}   → what a later restart gives the agent; the old ones expire
     {"op": "leave"}                                  → stop everything and exit
 host → engine:
-    {"event": "hello", "pid", "zygote_pid", "boot_id", "instance", "agents": [AgentState]}   first, on each connection
+    {"event": "hello", "pid", "zygote_pid", "boot_id", "instance", "agents": [AgentState],
+     "beside": [AgentState]}                       first, on each connection; `beside` are successors and former ones
     {"event": "agent", "seq": n, "state": AgentState, "cause": str}              each change, in order; kept until
     {"ack": n}                                                                   the engine has acknowledged it
     {"event": "zygote", "pid": n}
@@ -34,7 +39,7 @@ A `url:` agent is none of the host's; the engine checks it:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from teamwright.agents.spec import FOREIGN, AgentSpec
@@ -43,6 +48,9 @@ Status = Literal[
     "pending", "starting", "healthy", "busy", "unhealthy", "backing_off",
     "paused", "halted", "stopping", "stopped", "failed", "lost",
 ]  # fmt: skip
+
+#: Keys of `details`: the state is that of a process that may follow the agent's, or of the one before it.
+NEXT, FORMER = "next", "former"
 
 #: Why an agent's state changed, beside `status`.
 Cause = Literal[
@@ -144,6 +152,10 @@ class AgentState:
     tail: tuple[str, ...] = ()
     details: Mapping[str, Any] = field(default_factory=dict)
     changed_ns: int | None = None
+
+    def unmarked(self) -> AgentState:
+        """The state without NEXT and FORMER."""
+        return replace(self, details={key: value for key, value in self.details.items() if key not in (NEXT, FORMER)})
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; `from_dict` takes it back."""

@@ -103,6 +103,7 @@ class Desk:
             "boot_id": boot().partition("/")[0],
             "instance": self._instance,
             "agents": [state.to_dict() for state in self._fleet.states],
+            "beside": [state.to_dict() for state in self._fleet.successors.states],
         }
         self._write(json.dumps(hello).encode() + b"\n")
         for _, line in self._outbox:
@@ -143,7 +144,14 @@ class Desk:
             case "launch":
                 fleet.launch([LaunchOrder.from_dict(item) for item in message["agents"]])
             case "stop":
-                await fleet.stop(message["agents"], message.get("grace", GRACE))
+                await fleet.stop(message["agents"], message.get("grace", GRACE), message.get("drain", 0.0))
+            case "replace":
+                orders = [LaunchOrder.from_dict(item) for item in message["agents"]]
+                await fleet.replace(orders, message.get("grace", GRACE))
+            case "commit":
+                await fleet.successors.commit(message["agents"], message.get("grace", GRACE), message.get("drain", 0.0))
+            case "undo":
+                await fleet.successors.undo(message["agents"])
             case "restart":
                 orders = [LaunchOrder.from_dict(item) for item in message["agents"]]
                 await fleet.restart(orders, message.get("grace", GRACE))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from teamwright.errors import HostError
 from teamwright.host.api import AgentState, LaunchOrder, PortRequest
+from teamwright.host.successors import Successors
 from teamwright.host.supervised import Means, Supervised
 
 
@@ -16,6 +17,8 @@ class Fleet:
     def __init__(self, means: Means) -> None:
         self._means = means
         self._agents: dict[str, Supervised] = {}
+        #: New processes beside those that the agents are.
+        self.successors = Successors(means, self._agents)
         self._leaving = False
 
     @property
@@ -42,10 +45,19 @@ class Fleet:
         for order in orders:
             self._begin(order, again=False)
 
-    async def stop(self, agents: Iterable[str], grace: float) -> None:
-        """End agents; returns when they are gone. Unknown ones count as gone."""
+    async def stop(self, agents: Sequence[str], grace: float, drain: float = 0.0) -> None:
+        """End agents, after `drain` seconds at most for what they work on; returns when they are gone.
+
+        Unknown ones count as gone.
+        """
         known = [self._agents[agent] for agent in agents if agent in self._agents]
-        await asyncio.gather(*(agent.stop(grace) for agent in known))
+        await asyncio.gather(*(agent.stop(grace, drain=drain) for agent in known), self.successors.end(agents))
+
+    async def replace(self, orders: Sequence[LaunchOrder], grace: float) -> None:
+        """Begin to start other processes for agents, beside those they have. Raises HostError."""
+        if self._leaving:
+            raise HostError("the host is leaving")
+        await self.successors.begin(orders, grace)
 
     async def restart(self, orders: Sequence[LaunchOrder], grace: float) -> None:
         """Stop agents and launch them anew; returns when the old ones are gone. Raises HostError."""

@@ -17,10 +17,18 @@ MEMORY_EVERY = 2.0
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
-async def until_hung(order: LaunchOrder, port: int, family: Family, trees: Trees, busy: Callable[[bool], None]) -> None:
+async def until_hung(
+    order: LaunchOrder,
+    port: int,
+    family: Family,
+    trees: Trees,
+    busy: Callable[[bool], None],
+    aside: Callable[[], bool] = lambda: False,
+) -> None:
     """Return when the agent misses its checks and uses no CPU time either.
 
-    `busy(True)` tells that it misses them but computes, `busy(False)` that it answers again.
+    `busy(True)` tells that it misses them but computes, `busy(False)` that it answers again. While it stands `aside`
+    for its successor it takes no questions, and is not asked.
     """
     loop = asyncio.get_running_loop()
     health = order.health
@@ -30,13 +38,13 @@ async def until_hung(order: LaunchOrder, port: int, family: Family, trees: Trees
     used: dict[tuple[int, int], int] = {}
     while True:
         begin = loop.time()
-        answered = await checks.alive(port, health.interval, foreign=order.foreign)
+        answered = await checks.alive(port, health.interval, foreign=order.foreign) if not aside() else None
         if answered:
             missed = 0
             if is_busy:
                 is_busy = False
                 busy(False)
-        elif answered is not None:
+        elif answered is not None and not aside():
             missed += 1
             members = trees.members(family)
             if missed == 1:

@@ -98,9 +98,24 @@ class HostLink:
         """Begin to start agents whose ports are bound; how they fare comes as events."""
         await self._ask({"op": "launch", "agents": [order.to_dict() for order in orders]})
 
-    async def stop(self, agents: list[str], grace: float = 5.0) -> None:
-        """End agents and everything below them; returns when they are gone. Unknown ones count as gone."""
-        await self._ask({"op": "stop", "agents": agents, "grace": grace}, grace)
+    async def stop(self, agents: list[str], grace: float = 5.0, drain: float = 0.0) -> None:
+        """End agents and everything below them; returns when they are gone. Unknown ones count as gone.
+
+        What they work on gets `drain` seconds more to come to its end.
+        """
+        await self._ask({"op": "stop", "agents": agents, "grace": grace, "drain": drain}, grace + drain)
+
+    async def replace(self, orders: list[LaunchOrder]) -> None:
+        """Start other processes beside those that the agents are; how they fare comes as events marked NEXT."""
+        await self._ask({"op": "replace", "agents": [order.to_dict() for order in orders]}, 5.0)
+
+    async def commit(self, agents: list[str], drain: float) -> None:
+        """The other processes are the agents from now on. Returns when the old ones are gone, their work done."""
+        await self._ask({"op": "commit", "agents": agents, "drain": drain}, drain)
+
+    async def undo(self, agents: list[str]) -> None:
+        """End the other processes; the agents go on as they are."""
+        await self._ask({"op": "undo", "agents": agents})
 
     async def restart(self, orders: list[LaunchOrder], grace: float = 5.0) -> None:
         """Stop agents and launch them anew on the same ports; returns when the old ones are gone."""
@@ -109,6 +124,10 @@ class HostLink:
     async def release(self, agents: list[str]) -> None:
         """Close the agents' ports and forget the agents. Those still alive are stopped first."""
         await self._ask({"op": "release", "agents": agents})
+
+    async def retire(self, agents: list[str], drain: float) -> None:
+        """Stop agents when they have ended what they are working on, or `drain` seconds have passed."""
+        await self.stop(agents, drain=drain)
 
     async def tokens(self, tokens: Mapping[str, Mapping[str, str]]) -> None:
         """Hand over fresh tokens, by `job/agent` and audience, for when the host has to restart an agent."""

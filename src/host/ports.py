@@ -55,6 +55,16 @@ class Ports:
         number: int = self.listener(agent).getsockname()[1]
         return number
 
+    def has(self, agent: str) -> bool:
+        """Whether the agent has a port."""
+        return agent in self._sockets
+
+    def move(self, agent: str, to: str) -> None:
+        """Give an agent's socket to another name, in place of the one that has; callers of that are refused."""
+        sock = self._sockets.pop(agent)
+        self.release([to])
+        self._sockets[to] = sock
+
     def listener(self, agent: str) -> socket.socket:
         """The agent's socket. Raises HostError when it has none."""
         if agent not in self._sockets:
@@ -97,6 +107,25 @@ class Ports:
             f"no free port for {request.id} in {self._allowed.start}-{self._allowed.stop - 1}",
             hint="set TEAMWRIGHT_PORTS to a larger range",
         )
+
+
+class Borrowed(Ports):
+    """The socket of `name`, for a process that shares it with another one: it is not opened or shut for it alone."""
+
+    def __init__(self, ports: Ports, name: str) -> None:
+        super().__init__(range(0))
+        self._ports = ports
+        self._name = name
+
+    def listener(self, agent: str) -> socket.socket:
+        """The socket. Raises HostError when there is none."""
+        return self._ports.listener(self._name)
+
+    def open(self, agent: str) -> None:
+        """It is open."""
+
+    def shut(self, agent: str) -> None:
+        """Somebody else is there."""
 
 
 def _listen(port: int, *, again: bool) -> socket.socket | None:

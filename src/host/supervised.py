@@ -71,6 +71,8 @@ class Supervised:
         self._stopping = asyncio.Event()
         self.stop_cause: Cause = "stop"
         self._grace = 0.0
+        self._drain = 0.0
+        self._aside = False
 
     @property
     def over(self) -> bool:
@@ -81,9 +83,10 @@ class Supervised:
         """Begin its first life; how it fares is reported."""
         self._life = asyncio.get_running_loop().create_task(self._live(cause))
 
-    async def stop(self, grace: float, cause: Cause = "stop") -> None:
+    async def stop(self, grace: float, cause: Cause = "stop", drain: float = 0.0) -> None:
         """SIGTERM, after `grace` seconds SIGKILL; returns when nothing of it is left.
 
+        It may first take `drain` seconds to end what it is working on, with no new connections.
         With the cause `restart` no `stopped` is reported: its successor speaks next. The last cause given counts.
         """
         self.stop_cause = cause
@@ -92,13 +95,35 @@ class Supervised:
                 self._finish()
             return
         if not self._stopping.is_set():
-            self._grace = grace
+            self._grace, self._drain = grace, drain if self._obeys else 0.0
             self._change("stopping", cause)
             self._stopping.set()
         elif grace <= 0 and self._running is not None:
             self._running.signal(signal.SIGKILL)
         assert self._life is not None
         await asyncio.wait([self._life])
+
+    def step_aside(self) -> bool:
+        """Take no more connections, for a successor on the same socket; whether it could be told to."""
+        self._aside = self._obeys
+        if self._aside and self._running is not None:
+            self._running.signal(signal.SIGUSR1)
+        return self._aside
+
+    def come_back(self) -> None:
+        """Take connections again: there is no successor."""
+        if self._aside and self._obeys and self._running is not None:
+            self._running.signal(signal.SIGUSR2)
+        self._aside = False
+
+    def entrust(self, means: Means) -> None:
+        """Be looked after by other means from now on."""
+        self._means = means
+
+    @property
+    def _obeys(self) -> bool:
+        """Whether its process, which must run our code for that, is far enough to hear signals."""
+        return self.state.status in ("healthy", "busy") and not self.order.foreign
 
     def renew(self, tokens: dict[str, str]) -> None:
         """Use these tokens when it has to be started again."""
@@ -192,6 +217,7 @@ class Supervised:
 
     async def _start_process(self, family: Family, cause: Cause) -> None:
         launched_ns = time.time_ns()
+        self._aside = False
         order, ports = self.order, self._means.ports
         if order.foreign:
             # It binds the port itself, beside our socket (both with SO_REUSEADDR), which keeps others away from it.
@@ -241,7 +267,7 @@ class Supervised:
         self._change("healthy", "ready", ready_ns=time.time_ns())
         watches: dict[Cause, Coroutine[Any, Any, None]] = {}
         if order.health.enabled:
-            watches["hung"] = until_hung(order, port, family, self._means.trees, self._busy)
+            watches["hung"] = until_hung(order, port, family, self._means.trees, self._busy, lambda: self._aside)
         if order.memory is not None:
             watches["memory_limit"] = until_over_memory(family, self._means.trees, order.memory)
         tasks = await self._race(*watches.values())
@@ -284,6 +310,9 @@ class Supervised:
         """Ask it to end, and give it the time it was granted; one that is stopped can't hear us."""
         process = read(running.pid)
         if process is not None and process.state not in "Tt" and self._grace > 0:
+            if self._drain > 0:
+                running.signal(signal.SIGHUP)
+                await asyncio.wait([running.ended], timeout=self._drain)
             running.signal(signal.SIGTERM)
             await asyncio.wait([running.ended], timeout=self._grace)
 

@@ -48,9 +48,14 @@ def _modules(agent: AgentPlan) -> set[str]:
     return {*([agent.module] if agent.module else []), *(text.partition(":")[0] for text in references)}
 
 
-def _programs(plan: Plan) -> dict[str, str]:
+def code_files(agent: AgentPlan, plan: Plan) -> set[str]:
+    """The names, as in `plan.code`, of the user's files that one agent of the plan is made of."""
+    return {*_code(_modules(agent), plan.search_path), *_programs(plan, (agent,))}
+
+
+def _programs(plan: Plan, agents: Iterable[AgentPlan] | None = None) -> dict[str, str]:
     """The files in the job's folder that scripts and commands name."""
-    words = {word for agent in plan.agents for word in (*agent.script, *agent.command)}
+    words = {word for agent in (plan.agents if agents is None else agents) for word in (*agent.script, *agent.command)}
     files = {word: Path(plan.folder, word) for word in sorted(words)}
     return {
         word: hashlib.sha256(file.read_bytes()).hexdigest()

@@ -110,6 +110,18 @@ class StandInHost:
             self.bound.pop(agent, None)
             self.lives.pop(agent, None)
 
+    async def replace(self, orders: list[LaunchOrder]) -> None:
+        self.said.append("replace " + ",".join(order.spec.agent for order in orders))
+
+    async def commit(self, agents: list[str], drain: float) -> None:
+        self.said.append("commit " + ",".join(agents))
+
+    async def undo(self, agents: list[str]) -> None:
+        self.said.append("undo " + ",".join(agents))
+
+    async def retire(self, agents: list[str], drain: float) -> None:
+        await self.stop(agents)
+
     async def tokens(self, tokens: Mapping[str, Mapping[str, str]]) -> None:
         self.said.append("tokens " + ",".join(tokens))
 

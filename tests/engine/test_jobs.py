@@ -106,11 +106,11 @@ async def test_starting_again_changes_nothing(inside: InProcess) -> None:
     assert inside.host.said.count("bind") == 1
 
 
-async def test_a_changed_file_names_restart(inside: InProcess) -> None:
+async def test_a_changed_file_names_apply(inside: InProcess) -> None:
     await start(inside, duo())
     (found,) = await start(inside, duo(revision="r2"))
     assert found["event"] == "failed" and "changed" in found["error"]["message"]
-    assert found["error"]["hint"] == "deploy restart team" and found["error"]["status"] == 409
+    assert found["error"]["hint"].startswith("deploy apply ") and found["error"]["status"] == 409
 
 
 async def test_the_same_name_from_another_file(inside: InProcess) -> None:
