@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +21,7 @@ from tests.standins.script import Call, Reply, Tokens
 pytest.importorskip("google.genai")
 
 from teamwright.backends import gemini
+from teamwright.backends import gemini_wire as wire
 from teamwright.backends.gemini import GeminiBackend
 
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
@@ -192,3 +195,24 @@ async def test_wrong_options(options: Any, model_options: Any, words: str, monke
 def test_which_models_have_thoughts_to_show() -> None:
     assert thinks("gemini-2.5-flash") and thinks("models/gemini-3-pro")
     assert not thinks("gemini-2.0-flash") and not thinks("gemini-2.5-flash-image") and not thinks("gemma-3")
+
+
+def test_the_page_says_of_every_part_and_reason_what_becomes_of_it() -> None:
+    """docs/what-a-trace-shows.md, against the installed SDK; and the reasons are treated as it says."""
+    from google.genai import types
+
+    page = (Path(__file__).resolve().parents[2] / "docs" / "what-a-trace-shows.md").read_text()
+    fields = [*types.Part.model_fields, *types.GenerateContentResponse.model_fields, *types.Candidate.model_fields]
+    reasons = [reason.name for reason in types.FinishReason]
+    assert len(reasons) > 20
+    assert [name for name in (*fields, *reasons) if f"`{name}`" not in page] == []
+    rows = {name: row for row in page.splitlines() if row.startswith("| `") for name in reasons if f"`{name}`" in row}
+    for name in reasons:
+        said = wire.Gathered(text="so far", finish=name)
+        try:
+            said.check("Gemini")
+            told = said.finish_reason
+        except ModelError as error:
+            told = error.reason
+        expected = re.findall(r"`([a-z_]+)`", rows[name])
+        assert told in expected or ("lower case" in rows[name] and told == name.lower()), (name, told)

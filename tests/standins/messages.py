@@ -61,7 +61,12 @@ class Messages(StandIn):
         return {**_message(seen, reply), "content": content, "usage": _usage(reply.tokens)}
 
     def error(self, seen: Seen, reply: Reply) -> Mapping[str, Any]:
-        kinds = {400: "invalid_request_error", 401: "authentication_error", 429: "rate_limit_error", 529: "overloaded"}
+        kinds = {
+            400: "invalid_request_error",
+            401: "authentication_error",
+            429: "rate_limit_error",
+            529: "overloaded_error",
+        }
         return {
             "type": "error",
             "error": {"type": kinds.get(reply.status, "api_error"), "message": reply.error or "no"},
@@ -98,7 +103,7 @@ def _content(seen: Seen, reply: Reply) -> list[dict[str, Any]]:
     blocks: list[dict[str, Any]] = []
     if reply.thinking:
         blocks.append({"type": "thinking", "thinking": reply.thinking, "signature": "c2lnbmF0dXJl"})
-    if reply.whole:
+    if reply.whole or not isinstance(reply.text, str):  # [""] is a block without a word
         blocks.append({"type": "text", "text": reply.whole})
     for index, call in enumerate(reply.calls, 1):
         arguments = call.arguments if isinstance(call.arguments, str) else json.dumps(call.arguments)

@@ -32,7 +32,8 @@ class Tokens:
 class Reply:
     """One reply of the model, or how it fails.
 
-    `text`: a str, or the pieces it is streamed in. `delay`: seconds before the first byte; `pause`: between frames.
+    `text`: a str, or the pieces it is streamed in; `[""]` is a block of text without a word in it.
+    `delay`: seconds before the first byte; `pause`: between frames.
     `status` from 400: an error with `error` as its message. `finish`: the vendor's own word, else what fits.
     `end`: `cut` closes the connection in mid-stream, `hang` goes silent until the client goes; both after `after`
     frames; a hang with `after=None` sends not even the head of the response.

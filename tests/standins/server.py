@@ -16,6 +16,8 @@ from typing import Any, Self
 from tests.standins.script import Line, Reply, Seen
 
 _PATIENCE = 10.0
+#: 529 is Anthropic's own.
+_PHRASES = {**{int(status): status.phrase for status in HTTPStatus}, 529: "Overloaded"}
 
 
 class StandIn(ABC):
@@ -251,7 +253,7 @@ async def _body(reader: asyncio.StreamReader, headers: Mapping[str, str]) -> Map
 
 
 def _head(status: int, headers: Mapping[str, str]) -> bytes:
-    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *(f"{name}: {value}" for name, value in headers.items())]
+    lines = [f"HTTP/1.1 {status} {_PHRASES[status]}", *(f"{name}: {value}" for name, value in headers.items())]
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
 

@@ -14,6 +14,8 @@ import pytest
 
 from tests.standins.messages import Messages
 from tests.standins.script import Call, Reply, Seen, Tokens
+from tests.system.conftest import check_nothing_left
+from tests.system.evidence import agrees
 
 if TYPE_CHECKING:
     from tests.system.conftest import Deploy
@@ -230,6 +232,12 @@ def test_subagents_nest(team: Deploy, api: Messages) -> None:
         assert [name.split()[0] for name in below(result, agent)] == ["chat", "execute_tool", "chat"]
         assert tool["start_ns"] <= agent["start_ns"] and agent["end_ns"] <= tool["end_ns"]
     assert result["usage"]["tool_calls"] == 4
+
+
+def test_the_page_shows_what_its_commands_print(environment: dict[str, str], mark: str) -> None:
+    """docs/what-a-trace-shows.md, with homes and processes of its own."""
+    agrees("claude", environment)
+    check_nothing_left(mark, set())
 
 
 def test_two_people_in_one_session_id(team: Deploy, api: Messages) -> None:

@@ -119,3 +119,30 @@ def test_five_thousand_spans_are_drawn_within_a_second() -> None:
     began = time.process_time()
     text = page(show, 120)
     assert time.process_time() - began < 1 and len(text.splitlines()) > 5000
+
+
+def test_the_tree_tells_what_has_happened_and_where_a_tool_is(tmp_path: Path) -> None:
+    store, spans = SpanStore(tmp_path / "spans.db"), Spans()
+    tracer = Tracer("lead", "team", "1", spans, strict=True)
+    with tracer.query("team", text="q"), tracer.agent(message="q") as agent:
+        agent.compacted("auto", before=190_000, after=1_200).rate_limited(retry_after=2, message="slow down")
+        agent.taken_up()
+        with tracer.model_call(model="m", provider="p", messages="q", attempt=2) as call:
+            call.set({v.REASON: "compaction"}).answer("short")
+        with tracer.tool_call(name="shout", source="mcp", server="loud") as tool:
+            tool.result("A!")
+        for number in range(14):
+            agent.event(f"step {number}")
+    store.ingest(spans.body).result()
+    store.close()
+    with SpanReader(tmp_path / "spans.db") as reader:
+        shown = trace_show(reader.show(None))
+    console = Console(width=120, file=io.StringIO())
+    console.print(render_trace(shown))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    for line in (
+        "! compaction: auto, 190,000 -> 1,200 tokens", "! rate limit: slow down, again in 2 s",
+        "chat m  compaction, attempt 2", "execute_tool shout  MCP server loud", "! step 9", "! and 4 more events",
+    ):  # fmt: skip
+        assert line in text, text
+    assert "taken up" not in text and "step 10" not in text

@@ -11,6 +11,11 @@ from teamwright.tracing.showing.tree_rows import Row, Rows
 from teamwright.tracing.showing.wording import STYLES, duration, excerpt, harmless, named
 
 _DEEPEST = 90  # columns of indentation; what is deeper is drawn as if it weren't
+_EVENTS = 12  # of a span, at most
+#: Events that every span of a kind has, or that stand in its message already.
+_QUIET = frozenset(
+    [v.EVENT_EXCEPTION, v.EVENT_FIRST_TOKEN, v.EVENT_STATUS, v.EVENT_ARTIFACT, v.EVENT_TAKEN_UP, v.EVENT_THROUGH]
+)
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
@@ -59,9 +64,13 @@ def _walk(spans: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], str, st
 
 def _title(span: dict[str, Any]) -> str:
     attributes = span["attributes"]
-    if call := attributes.get(v.CALL):
-        return harmless(f"{span['name']}  {call}")
-    return harmless(str(span["name"]))
+    more = attributes.get(v.CALL, "")
+    if server := attributes.get(v.MCP_SERVER):
+        more = f"MCP server {server}"
+    elif attributes.get(v.OPERATION) == v.OP_MODEL:
+        again = attributes.get(v.ATTEMPT, 1)
+        more = ", ".join(filter(None, [str(attributes.get(v.REASON, "")), f"attempt {again}" if again != 1 else ""]))
+    return harmless(f"{span['name']}  {more}" if more else str(span["name"]))
 
 
 def _details(span: dict[str, Any], full: bool, width: int) -> Iterator[tuple[str, str]]:
@@ -69,6 +78,12 @@ def _details(span: dict[str, Any], full: bool, width: int) -> Iterator[tuple[str
     if span["status"] in ("error", "lost"):
         why = span["message"] or ""
         yield f"{attributes.get(v.ERROR_TYPE, 'error')}: {harmless(why) if full else excerpt(why, width)}", "red"
+    loud = [event for event in span["events"] if event["name"] not in _QUIET]
+    for event in loud[:_EVENTS]:
+        line = f"! {_happened(event)}"
+        yield harmless(line) if full else excerpt(line, width), "yellow"
+    if len(loud) > _EVENTS:
+        yield f"! and {len(loud) - _EVENTS} more events", "yellow"
     operation = attributes.get(v.OPERATION)
     asked = answered = ""
     if v.CALL in attributes:
@@ -83,6 +98,18 @@ def _details(span: dict[str, Any], full: bool, width: int) -> Iterator[tuple[str
         words = [str(side) for side in (asked, answered) if side]
         room = width // len(words)
         yield " -> ".join(harmless(side) if full else excerpt(side, room) for side in words), "dim"
+
+
+def _happened(event: dict[str, Any]) -> str:
+    """An event in a line: its name, and what is known of it."""
+    known = dict(event["attributes"] or {})
+    before, after = known.pop(v.TOKENS_BEFORE, None), known.pop(v.TOKENS_AFTER, None)
+    tokens = [f"{one:,}" for one in (before, after) if isinstance(one, int)]
+    again = known.pop(v.RETRY_AFTER, None)
+    facts = [str(value) for value in known.values() if value not in (None, "")]
+    facts += [f"{' -> '.join(tokens)} tokens"] if tokens else []
+    facts += [f"again in {again:g} s"] if isinstance(again, int | float) else []
+    return f"{event['name']}: {', '.join(facts)}" if facts else str(event["name"])
 
 
 def _bar(start: float, end: float, room: int) -> str:

@@ -13,6 +13,7 @@ from tests.standins.messages import Messages
 from tests.standins.script import Call, Reply, Seen, Tokens
 
 pytest.importorskip("claude_agent_sdk")
+_KINDS = ("Message", "Block", "Event")
 
 
 @pytest.fixture
@@ -40,6 +41,16 @@ def test_the_sdk_has_no_hook_that_we_have_not_heard_of() -> None:
     # permissions are decided by rules (`dontAsk`), and nobody sits at a terminal to be notified
     assert known - set(HOOKS) == {"Notification", "PermissionRequest"}
     assert set(HOOKS) - known == {"PostToolBatch", "PostCompact"}  # the CLI's, not yet in the SDK's list
+
+
+def test_the_page_names_every_hook_message_and_block() -> None:
+    from claude_agent_sdk import types
+
+    page = (Path(__file__).resolve().parents[3] / "docs" / "what-a-trace-shows.md").read_text()
+    hooks = {name for literal in get_args(types.HookEvent) for name in (get_args(literal) or (literal,))}
+    kinds = {name for name, kind in vars(types).items() if isinstance(kind, type) and name.endswith(_KINDS)}
+    assert len(hooks) >= 10 and len(kinds) >= 18
+    assert [name for name in sorted(hooks | kinds) if f"`{name}`" not in page] == []
 
 
 async def test_each_hook_fires_and_nothing_is_told_twice(

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import base64
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -12,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
+from teamwright.backends.crewai import wording
 from tests.agents.conftest import Team, answer_text, message
 from tests.backends.contract.adapters import ADAPTERS
 from tests.backends.contract.conftest import World, echo
@@ -278,3 +283,32 @@ def test_the_user_is_asked(world: World, agent: str) -> None:
     again = {**message("warm rain"), "taskId": first["id"], "contextId": first["contextId"]}
     second = world.team.rpc(agent, "SendMessage", {"message": again}).json()["result"]
     assert answer_text(second) == "you said warm rain"
+
+
+def test_the_page_says_of_every_event_what_becomes_of_it(world: World) -> None:
+    """Looked up in a process of its own: the import starts threads."""
+    code = (
+        "import importlib, json, pkgutil\n"
+        "import crewai.events.types as types\n"
+        "from crewai.events.base_events import BaseEvent\n"
+        "from teamwright.backends.crewai import told\n"
+        "names = set()\n"
+        "for module in pkgutil.iter_modules(types.__path__):\n"
+        "    found = vars(importlib.import_module(f'crewai.events.types.{module.name}')).values()\n"
+        "    names |= {k for k in found if isinstance(k, type) and issubclass(k, BaseEvent)}\n"
+        "real = sorted(k.__name__ for k in names if not k.__subclasses__() and k is not BaseEvent)\n"
+        "print(json.dumps([real, sorted(k.__name__ for k in told.classes())]))\n"
+    )
+    environment = {"PATH": os.environ["PATH"], "HOME": str(world.team.folder / "person"), "CREWAI_TESTING": "true",
+                   "CREWAI_DISABLE_TELEMETRY": "true", "CREWAI_TRACING_ENABLED": "false"}  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    names, events = json.loads(done.stdout)
+    page = (Path(__file__).resolve().parents[3] / "docs" / "what-a-trace-shows.md").read_text()
+    assert len(names) > 100
+    assert [name for name in names if f"`{name}`" not in page] == []
+    rows = {name: row for row in page.splitlines() if row.startswith("| `") for name in names if f"`{name}`" in row}
+    assert [name for name in events if "unused" in rows[name]] == []
+    listens = (Path(wording.__file__).parent / "watching.py").read_text()
+    used = [name for name in names if "unused" not in rows[name] and name not in events]
+    assert used and [name for name in used if name not in listens] == []

@@ -1,0 +1,16 @@
+"""`deploy` with the backend gemini: docs/what-a-trace-shows.md shows what its commands print."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.system.conftest import check_nothing_left
+from tests.system.evidence import agrees
+
+pytest.importorskip("google.genai")
+pytestmark = pytest.mark.timeout(240)
+
+
+def test_the_page_shows_what_its_commands_print(environment: dict[str, str], mark: str) -> None:
+    agrees("gemini", environment)
+    check_nothing_left(mark, set())
