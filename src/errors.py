@@ -183,8 +183,8 @@ class LimitReached(TeamwrightError):
 class PeerError(TeamwrightError):
     """A call to another agent failed; `reason` is a short stable word (timeout, refused, unknown_peer …)."""
 
-    def __init__(self, message: str, *, reason: str = "failed") -> None:
-        super().__init__(message)
+    def __init__(self, message: str, *, reason: str = "failed", hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
         self.reason = reason
 
 

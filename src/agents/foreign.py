@@ -21,7 +21,7 @@ CARD_LIMIT = 1 << 20
 ANSWER_LIMIT = 64 << 20
 
 #: Names under which a server on this machine may know itself.
-_HERE = frozenset(["127.0.0.1", "localhost", "::1", "0.0.0.0", "::"])
+HERE = frozenset(["127.0.0.1", "localhost", "::1", "0.0.0.0", "::"])
 
 
 def card_url(address: str) -> str:
@@ -50,7 +50,7 @@ def endpoint(card: Mapping[str, Any], address: str) -> str:
     if not found:
         raise PeerError("its card offers no A2A 1.0 over JSON-RPC", reason="bad_card")
     given, asked = urlsplit(address), urlsplit(urljoin(card_url(address), found[0]["url"]))
-    if given.hostname in _HERE and asked.hostname in _HERE:
+    if given.hostname in HERE and asked.hostname in HERE:
         asked = asked._replace(scheme=given.scheme, netloc=given.netloc)
     if (asked.scheme, asked.netloc) != (given.scheme, given.netloc):
         raise PeerError(

@@ -71,7 +71,7 @@ def ask_and_print(
         result = client.query(job, text, **about)
         call.emit(result.to_dict())
     elif sys.stdout.isatty():
-        result = _live(client.stream_query(job, text, **about))
+        result = live(client.stream_query(job, text, **about))
     else:
         result = client.query(job, text, **about)
         if result.status == "ok":
@@ -103,7 +103,8 @@ def _reply(call: Call, result: QueryResult, agent: str | None, user: str | None)
     return call.next(f"query {whom} 'your answer' --task {result.task_id}{named}")
 
 
-def _live(replies: Generator[dict[str, Any], None, QueryResult]) -> QueryResult:
+def live(replies: Generator[dict[str, Any], None, QueryResult]) -> QueryResult:
+    """Show an answer on the terminal as it comes."""
     from teamwright.cli.live import Live
 
     live = Live(lambda text: click.echo(text, nl=False))
