@@ -35,7 +35,7 @@ def attachments(items: Iterable[Path | str | File], *, said: str = "") -> list[F
     size = max(size, sum(len(file.data or b"") for file in found))
     if size > FILES_LIMIT:
         raise UserError(
-            f"{said or 'files: '}{size / (1 << 20):.1f} MiB is more than the {FILES_LIMIT >> 20} MiB"
+            f"{said.strip() or 'files'}: {size / (1 << 20):.1f} MiB is more than the {FILES_LIMIT >> 20} MiB"
             " that fit into one message",
             hint="agents on this machine can read a path that stands in the text",
         )
