@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import AsyncIterator, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from teamwright.backends import structured
 from teamwright.backends.api import Answer, Backend, Turn
+from teamwright.backends.inside import scope as inside
 from teamwright.errors import TeamwrightError
 
 #: What `run` may give back: an Answer, its text, its data, or None for nothing to say.
@@ -43,6 +44,7 @@ class Agent:
     def __init__(self, **config: Any) -> None:
         self.config: Mapping[str, Any] = config
         self._backend: Backend | None = None
+        self._instrument = False
         for key in ("name", "description", "prompt", "version"):
             if isinstance(config.get(key), str):
                 setattr(self, key, config[key])
@@ -53,11 +55,25 @@ class Agent:
         backend: Backend | None = self.__dict__.get("_backend")
         if backend is None:
             raise TeamwrightError("this agent has not been started yet, so it has no backend")
-        return backend
+        return cast(Backend, _Thinking(backend))
 
     async def run(self, turn: Turn) -> Result:
         """Handle one message. The default hands it to the backend; an async generator of str streams its answer."""
         return await self.backend.run(turn)
+
+
+class _Thinking:
+    """The backend as the agent's own code has it: it makes its spans itself, so nobody looks inside."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    async def run(self, turn: Turn) -> Answer:
+        with inside.entered(None):
+            return await self._backend.run(turn)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
 
 
 def description_of(agent: Agent) -> str:
@@ -75,7 +91,13 @@ async def answer_of(agent: Agent, turn: Turn) -> Answer:
 
     Raises structured.Unfit when the agent has an `output_schema` that the answer does not fit.
     """
-    answer = await _answer_of(agent, turn)
+    if agent.__dict__.get("_instrument") and type(agent).run is not Agent.run:
+        from teamwright.backends.observed import watch
+
+        async with watch(turn, here=True):
+            answer = await _answer_of(agent, turn)
+    else:
+        answer = await _answer_of(agent, turn)
     return structured.conform(answer, agent.output_schema) if agent.output_schema is not None else answer
 
 

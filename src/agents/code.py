@@ -32,4 +32,4 @@ def code_of(spec: AgentSpec) -> Code | None:
         return InterpreterCode(spec)
     from teamwright.agents.functions import FunctionCode
 
-    return FunctionCode(spec.run)
+    return FunctionCode(spec.run, instrument=spec.instrument)

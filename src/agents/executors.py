@@ -27,6 +27,7 @@ from teamwright.agents.wire import struct, text_of
 from teamwright.agents.work import Outcome, Rests, State
 from teamwright.agents.worker import describe
 from teamwright.backends.api import Answer, BackendConfig, Turn
+from teamwright.backends.observed import watch
 from teamwright.errors import CodeError, UserError
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,8 @@ class ExecutorCode:
 
     name: ClassVar[str] = "executor"
 
-    def __init__(self, agent: Agent) -> None:
+    def __init__(self, agent: Agent, *, instrument: bool = True) -> None:
+        self._instrument = instrument
         made = agent.executor
         if inspect.isclass(made):
             try:
@@ -72,6 +74,12 @@ class ExecutorCode:
 
     async def run(self, turn: Turn) -> Answer:
         """Let it work until it has ended the task, or lets it rest. Raises CodeError when it ended it badly."""
+        if not self._instrument:
+            return await self._run()
+        async with watch(turn, here=True):
+            return await self._run()
+
+    async def _run(self) -> Answer:
         call = _current.get()
         call.work = asyncio.ensure_future(self.executor.execute(call.context, cast(EventQueue, call)))
         waited: list[asyncio.Future[Any]] = [call.work, call.resting]

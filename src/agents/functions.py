@@ -16,6 +16,8 @@ from typing import Any, ClassVar, TypeVar
 from teamwright.agents.loading import load
 from teamwright.agents.worker import describe, is_async, misfit, wants_turn
 from teamwright.backends.api import Acquaintance, Answer, BackendConfig, File, Message, PeerAnswer, Turn
+from teamwright.backends.inside import importing
+from teamwright.backends.observed import watch
 from teamwright.errors import CodeError, TeamwrightError, UserError
 from teamwright.tracing.runs import RunContext
 from teamwright.tracing.tracer import Tracer
@@ -32,7 +34,10 @@ class FunctionCode:
 
     name: ClassVar[str] = "run"
 
-    def __init__(self, reference: str) -> None:
+    def __init__(self, reference: str, *, instrument: bool = True) -> None:
+        self._instrument = instrument
+        if instrument:
+            importing.install()
         self._function: Callable[..., Any] = load(reference)
         if fault := misfit(self._function):
             raise UserError(f"{reference} {fault}")
@@ -53,6 +58,12 @@ class FunctionCode:
 
     async def run(self, turn: Turn) -> Answer:
         """Call it. Raises CodeError for what it raises; a thread that is cancelled goes on, but nobody hears it."""
+        if not self._instrument:
+            return await self._run(turn)
+        async with watch(turn, here=True):
+            return await self._run(turn)
+
+    async def _run(self, turn: Turn) -> Answer:
         blocking = BlockingTurn(turn, asyncio.get_running_loop())
         try:
             if self._async:

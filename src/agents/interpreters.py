@@ -21,6 +21,7 @@ from teamwright.agents import worker_turns
 from teamwright.agents.children import Child
 from teamwright.agents.spec import AgentSpec
 from teamwright.backends.api import Answer, BackendConfig, File, Turn
+from teamwright.backends.observed import Observer, watch
 from teamwright.errors import CodeError, LimitReached, PeerError, TeamwrightError, UserError
 
 log = logging.getLogger(__name__)
@@ -55,7 +56,8 @@ class InterpreterCode:
         """Hand the message to a worker. Raises CodeError."""
         worker = await self._take()
         try:
-            answer = await worker.call(turn)
+            async with watch(turn, here=False) as observer:
+                answer = await worker.call(turn, observer)
         except BaseException:
             await self._settle(worker)
             raise
@@ -164,7 +166,8 @@ class Worker:
             theirs.close()
         self._reader, self._writer = await asyncio.open_connection(sock=ours)
         try:
-            await self._send({"run": spec.run, "search_path": list(spec.search_path)})
+            order = {"run": spec.run, "search_path": list(spec.search_path), "instrument": spec.instrument}
+            await self._send(order)
             frame = await self._receive()
         except (OSError, EOFError):
             code = await self._child.end()
@@ -175,8 +178,11 @@ class Worker:
             raise UserError(str(frame["unusable"]))
         log.info("%s runs in %s (Python %s, pid %d)", spec.run, python, frame["ready"]["python"], self._child.pid)
 
-    async def call(self, turn: Turn) -> Answer:
-        """Have it handle a message. Raises CodeError for what the function raises, or when the process dies."""
+    async def call(self, turn: Turn, observer: Observer) -> Answer:
+        """Have it handle a message; `observer` hears what it does.
+
+        Raises CodeError for what the function raises, or when the process dies.
+        """
         self.calls += 1
         asked: set[asyncio.Task[None]] = set()
         pieces: list[str] = []
@@ -184,11 +190,13 @@ class Worker:
             await self._send({"call": _values(turn)})
             while True:
                 frame = await self._receive()
-                if "stream" in frame:
+                if "seen" in frame:
+                    observer.take(frame["seen"])
+                elif "stream" in frame:
                     pieces.append(frame["stream"])
                     await turn.stream(frame["stream"])
                 elif "ask" in frame:
-                    task = asyncio.create_task(self._ask(turn, frame), name="question of a worker")
+                    task = asyncio.create_task(self._ask(turn, frame, observer), name="question of a worker")
                     asked.add(task)
                     task.add_done_callback(asked.discard)
                 elif "done" in frame:
@@ -229,11 +237,12 @@ class Worker:
         if self._child is not None:
             await self._child.end(_TERMINATE)
 
-    async def _ask(self, turn: Turn, frame: Mapping[str, Any]) -> None:
+    async def _ask(self, turn: Turn, frame: Mapping[str, Any], observer: Observer) -> None:
         reply: dict[str, Any]
         try:
             files = [_file(one) for one in frame["files"]]
-            answer = await turn.ask_peer(str(frame["agent"]), str(frame["message"]), files=files)
+            with observer.below(frame.get("below")):
+                answer = await turn.ask_peer(str(frame["agent"]), str(frame["message"]), files=files)
             reply = {"text": answer.text, "data": answer.data, "files": [_packed(file) for file in answer.files]}
         except (PeerError, LimitReached) as error:
             reply = {"error": error.message, "reason": getattr(error, "reason", "limit")}

@@ -42,6 +42,7 @@ from teamwright.agents.tools import load_tools, tools_of
 from teamwright.agents.transport import new_client
 from teamwright.backends import loader
 from teamwright.backends.api import Backend, BackendConfig, Tool
+from teamwright.backends.inside import importing
 from teamwright.errors import UserError
 from teamwright.home import Home
 from teamwright.safety.epochs import EpochFile
@@ -221,7 +222,7 @@ def _peer_tools(spec: AgentSpec) -> list[Tool]:
 
 
 def _thinker(spec: AgentSpec, agent: Agent) -> Backend:
-    code: Code | None = code_of(spec) if agent.executor is None else ExecutorCode(agent)
+    code: Code | None = code_of(spec) if agent.executor is None else ExecutorCode(agent, instrument=spec.instrument)
     if code is None:
         return loader.load(spec.backend, spec.backend_code, spec.backend_folder)
     agent.description = description_of(agent) or code.description
@@ -235,11 +236,14 @@ def _hosted(backend: Backend, runner: Runner) -> HostedExecution | None:
 def _instance(spec: AgentSpec) -> Agent:
     if spec.kind != "class" or spec.module is None:
         return Agent()
+    if spec.instrument:
+        importing.install()
     made = load_class(spec.module, spec.type, Agent)
     try:
         instance: Agent = made(**spec.config)
     except TypeError as error:
         raise UserError(f"{spec.module}:{made.__name__} can't be made from its `config:`: {error}") from None
+    instance._instrument = spec.instrument
     return instance
 
 

@@ -54,6 +54,8 @@ class AgentSpec:
 
     `run` (with `python`, an interpreter of its own), `script` and `command` are the user's code for those kinds.
 
+    `instrument`: what that code does with the SDKs of models gets spans.
+
     `environment` are the job's and agent's variables, `secrets` those taken from the calling shell;
     both are put into the process's own environment after the fork.
     `tokens` are bearer tokens by audience: `engine`, and `job/agent` for each peer.
@@ -91,6 +93,7 @@ class AgentSpec:
     script: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
     python: str | None = None
+    instrument: bool = True
     config: Mapping[str, Any] = field(default_factory=dict)
     name: str = ""
     description: str = ""

@@ -1,13 +1,13 @@
 """Runs one function of the user's in an interpreter of its own: the other end of `interpreters.py`.
 
-Started as a file, by any Python from 3.8 on and with nothing of ours installed there: this file, the one beside it,
+Started as a file, by any Python from 3.8 on and with nothing of ours installed there: this file, those beside it,
 and the standard library only.
 
     python worker.py PARENT DESCRIPTOR      the agent's pid, and a socket to talk over
 
-A frame is four bytes of length and a JSON object. In: the order {run, search_path}; {call: …}, one at a time;
-{cancel: true}; {reply: n, …} to a question. Out: {ready: …} or {unusable: …}; {stream: text}; {ask: n, …};
-and for each call one of {done: result}, {failed: …}, {cancelled: true}.
+A frame is four bytes of length and a JSON object. In: the order {run, search_path, instrument}; {call: …}, one at a
+time; {cancel: true}; {reply: n, …} to a question. Out: {ready: …} or {unusable: …}; {stream: text}; {ask: n, …};
+{seen: record} of `inside/scope.py`; and for each call one of {done: result}, {failed: …}, {cancelled: true}.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ import sys
 if __name__ == "__main__":
     here = __file__.rpartition("/")[0]
     sys.path[:] = [here, *(folder for folder in sys.path if folder != here)]
+    import worker_inside as looking  # type: ignore[import-not-found]
     import worker_turns as turns  # type: ignore[import-not-found]
 
     # Python looks into this file's folder first: our neighbours here would stand in for the user's modules.
-    del sys.path[0], sys.modules["worker_turns"]
+    del sys.path[0], sys.modules["worker_turns"], sys.modules["worker_inside"]
 else:
+    from teamwright.agents import worker_inside as looking
     from teamwright.agents import worker_turns as turns
 
 import asyncio
@@ -158,8 +160,9 @@ class Line:
 class Worker:
     """Carries out calls, one after the other, in the main thread; a second thread listens."""
 
-    def __init__(self, line: Line, function: Callable[..., Any], runs: RunFilter) -> None:
+    def __init__(self, line: Line, function: Callable[..., Any], runs: RunFilter, eyes: looking.Eyes) -> None:
         self._line = line
+        self._eyes = eyes
         self._runs = runs
         self._function = function
         self._with_turn = wants_turn(function)
@@ -183,7 +186,8 @@ class Worker:
                 self._running = True
                 turn = turns.Turn(call)
                 self._runs.set(turn)
-                result = self._run(turn)
+                with self._eyes.open(self._line.send):
+                    result = self._run(turn)
                 self._running = False
                 self._line.send({"done": {**plain(result), "files": [file.packed() for file in turn.attached]}})
             except Cancelled:
@@ -240,7 +244,7 @@ class Worker:
         self._last_question += 1
         number = self._last_question
         self._questions[number] = answered
-        self._line.send({"ask": number, **question})
+        self._line.send({"ask": number, "below": self._eyes.below(), **question})
 
     def stream(self, text: str) -> None:
         """A piece of the answer."""
@@ -334,13 +338,14 @@ def main(arguments: list[str]) -> int:
         sys.path.insert(0, folder)
     sys.argv[:] = [order["run"]]
     runs = log_runs()
+    eyes = looking.Eyes(order["instrument"])
     try:
         function = load(order["run"])
     except LookupError as error:
         line.send({"unusable": error.args[0]})
         return 2
     line.send({"ready": {"python": "{}.{}.{}".format(*sys.version_info[:3])}})
-    Worker(line, function, runs).serve()
+    Worker(line, function, runs, eyes).serve()
     return 0
 
 

@@ -118,6 +118,7 @@ class AgentResolver:
             script=tuple(entry.script or ()) if kind == "script" else (),
             command=tuple(entry.command or ()) if kind == "command" else (),
             python=entry.python if kind in OWN_INTERPRETER else None,
+            instrument=entry.instrument,
             url=entry.url if kind == "url" else None,
             auth=credential(entry) if kind in FOREIGN else None,
             config=dict(entry.config.model_extra or {}),

@@ -101,6 +101,7 @@ def _order(
         script=agent.script,
         command=agent.command,
         python=interpreter(agent.python, plan.folder),
+        instrument=agent.instrument,
         config=agent.config,
         name=agent.name,
         description=agent.description,

@@ -49,6 +49,8 @@ def idle_keys(kind: Kind, raw: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     idle: tuple[str, ...] = ()
     if kind not in ("class", "declared"):
         idle += _THINKING
+    if kind not in ("class", "run"):
+        idle += ("instrument",)
     if kind in FOREIGN:
         idle += (*_RUNNING, "calls")
         # How long a foreign agent may take is up to those who wait for it: that limit counts.

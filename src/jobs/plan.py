@@ -57,6 +57,7 @@ class AgentPlan:
 
     `run`, `script`, `command` and `url` are the user's own code and other people's agents; `python` as it was written.
     `backend_code` ("module:name") and `backend_folder` say where a backend of another package is; empty = built in.
+    `instrument`: what own code does with the SDKs of models is seen.
     """
 
     id: str
@@ -73,6 +74,7 @@ class AgentPlan:
     script: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
     python: str | None = None
+    instrument: bool = True
     url: str | None = None
     auth: Credential | None = None
     config: Mapping[str, Any] = field(default_factory=dict)

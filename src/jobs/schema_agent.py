@@ -243,6 +243,13 @@ class AgentKeys(Strict):
     python: Text | None = Field(
         default=None, description="The interpreter for `run` or `script`; ours where it is not given."
     )
+    instrument: bool = Field(
+        default=True,
+        description=(
+            "Whether what your own code (`run`, `type`) does with the Claude Agent SDK, google-genai and CrewAI is "
+            "seen: spans, tokens, limits."
+        ),
+    )
     config: Config = Field(default=Config(), description="`port`, and whatever the agent's class takes.")
     name: Text | None = Field(
         default=None, description="The name on its card; the class's, else the id, where it is not given."

@@ -14,16 +14,7 @@ from typing import Any
 from teamwright.backends.api import Tool, Usage
 from teamwright.backends.crewai.bridge import Bridge, NothingSaid, as_text
 from teamwright.backends.crewai.watching import Watcher
-
-#: No telemetry, no traces at their server, no questions at the end, no look for newer versions.
-QUIET = {
-    "CREWAI_DISABLE_TELEMETRY": "true",
-    "CREWAI_DISABLE_TRACKING": "true",
-    "CREWAI_TRACING_ENABLED": "false",
-    "CREWAI_DISABLE_VERSION_CHECK": "true",
-    "CREWAI_TESTING": "true",
-    "ANONYMIZED_TELEMETRY": "False",
-}
+from teamwright.backends.inside.crewai import QUIET
 
 _HOMES = ("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME")
 
