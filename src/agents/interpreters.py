@@ -191,7 +191,10 @@ class Worker:
             while True:
                 frame = await self._receive()
                 if "seen" in frame:
-                    observer.take(frame["seen"])
+                    seen = frame["seen"]
+                    observer.take(seen)
+                    if seen.get("kind") == "model":
+                        await self._send({"heard": seen["begin"], "stop": observer.over is not None})
                 elif "stream" in frame:
                     pieces.append(frame["stream"])
                     await turn.stream(frame["stream"])

@@ -6,8 +6,9 @@ and the standard library only.
     python worker.py PARENT DESCRIPTOR      the agent's pid, and a socket to talk over
 
 A frame is four bytes of length and a JSON object. In: the order {run, search_path, instrument}; {call: …}, one at a
-time; {cancel: true}; {reply: n, …} to a question. Out: {ready: …} or {unusable: …}; {stream: text}; {ask: n, …};
-{seen: record} of `inside/scope.py`; and for each call one of {done: result}, {failed: …}, {cancelled: true}.
+time; {cancel: true}; {reply: n, …} to a question; {heard: n, stop} to a model call. Out: {ready: …} or {unusable: …};
+{stream: text}; {ask: n, …}; {seen: record} of `backends/inside/scope.py`; and for each call one of {done: result},
+{failed: …}, {cancelled: true}.
 """
 
 from __future__ import annotations
@@ -257,6 +258,8 @@ class Worker:
                 os.killpg(0, signal.SIGKILL)  # nobody is there to answer to: we and what we started end
             elif "call" in frame:
                 self._calls.put(frame["call"])
+            elif "heard" in frame:
+                self._eyes.heard(frame["heard"], frame["stop"])
             elif "reply" in frame:
                 self._questions.pop(frame["reply"])(frame)
             elif "cancel" in frame:

@@ -11,6 +11,7 @@ import importlib
 import importlib.util
 import json
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from typing import Any
 _NAME = "_teamwright_inside"
 #: Bytes of a record: a larger one goes without its words.
 _MOST = 8 << 20
+#: Seconds that a model call waits to be told that it may be made.
+_PATIENCE = 1.0
 _WORDS = ("messages", "answer", "result", "arguments", "system")
 
 
@@ -26,6 +29,8 @@ class Eyes:
 
     def __init__(self, wanted: bool) -> None:
         self._scope: Any = None
+        self._run: Any = None
+        self._waiting: dict[int, threading.Event] = {}
         if wanted:
             _load()
             importlib.import_module(_NAME + ".importing").install()
@@ -37,7 +42,17 @@ class Eyes:
         if self._scope is None:
             yield
             return
-        run = self._scope.Scope(lambda record: send({"seen": _fitting(record)}))
+
+        def tell(record: dict[str, Any]) -> None:
+            asks = record.get("kind") == "model"
+            if asks:
+                self._waiting[record["begin"]] = threading.Event()
+            send({"seen": _fitting(record)})
+            if asks:
+                self._waiting[record["begin"]].wait(_PATIENCE)
+                del self._waiting[record["begin"]]
+
+        run = self._run = self._scope.Scope(tell)
         error: BaseException | None = None
         try:
             with self._scope.alone(run):
@@ -47,6 +62,14 @@ class Eyes:
             raise
         finally:
             run.close(error)
+
+    def heard(self, number: int, stop: bool) -> None:
+        """The agent knows of a model call, and says whether it is one too many; in the listening thread."""
+        if stop:
+            self._run.stopped = True
+        waiting = self._waiting.get(number)
+        if waiting is not None:
+            waiting.set()
 
     def below(self) -> int | None:
         """The number of what this code runs in."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
@@ -30,6 +30,8 @@ _REASONS = {
     "ClientConnectorError": "unreachable", "ReadTimeout": "timeout", "TimeoutError": "timeout",
     "RemoteProtocolError": "cut", "ReadError": "cut",
 }  # fmt: skip
+#: Seconds that code in a thread waits to be told that it may go on.
+_PATIENCE = 1.0
 _CANCELLED = ("CancelledError", "Cancelled")
 
 
@@ -46,9 +48,12 @@ class Observer:
         self._spans: dict[int, ActiveSpan] = {}
         self._closed = False
         self.over: LimitReached | None = None
+        #: The run as the code in this process has it.
+        self.scope = inside.Scope(self.take, self.below) if here else None
+        self._checks: list[Callable[[], None]] = []
 
     def take(self, record: Mapping[str, Any]) -> None:
-        """One record; from any thread."""
+        """One record; from any thread. When it returns, `over` is known."""
         with self._lock, inside.safely("a record"):
             if self._closed:
                 return
@@ -60,6 +65,10 @@ class Observer:
                 self._end(self._spans.get(record["end"]), record)
             else:
                 self._used(Usage(**record["count"]))
+        with self._lock:
+            checks, self._checks = self._checks, []
+        if checks:
+            self._in_loop(checks)
 
     @contextmanager
     def below(self, number: int | None) -> Iterator[None]:
@@ -93,7 +102,7 @@ class Observer:
                 model=record.get("model"), provider=record.get("provider"), messages=record.get("messages"),
                 system=record.get("system"), attempt=record.get("attempt"), parent=above, start_ns=at,
             )  # fmt: skip
-            self._soon(lambda: self._turn.afford(None))
+            self._checks.append(lambda: self._turn.afford(None))
         elif kind == "tool":
             span = tracer.tool_call(
                 name=record["name"], call_id=record.get("call_id"), arguments=record.get("arguments"),
@@ -177,27 +186,36 @@ class Observer:
     # --- limits ---------------------------------------------------------------------------------------
 
     def _used(self, usage: Usage) -> None:
-        self._soon(lambda: self._turn.count(usage))
+        self._checks.append(lambda: self._turn.count(usage))
 
-    def _soon(self, check: Any) -> None:
-        """Turns are of the loop's thread."""
+    def _in_loop(self, checks: Sequence[Callable[[], None]]) -> None:
+        """Turns are of the loop's thread; another one waits for it a moment, so that it goes no further."""
+        done = threading.Event()
 
         def run() -> None:
-            try:
-                check()
-            except LimitReached as error:
-                if self.over is None and not self._closed and self.task is not None:
-                    self.over = error
-                    self.task.cancel()
+            for check in checks:
+                try:
+                    check()
+                except LimitReached as error:
+                    self._end_with(error)
+            done.set()
 
         try:
-            inside_loop = asyncio.get_running_loop() is self._loop
+            here = asyncio.get_running_loop() is self._loop
         except RuntimeError:
-            inside_loop = False
-        if inside_loop:
+            here = False
+        if here:
             run()
         else:
             self._loop.call_soon_threadsafe(run)
+            done.wait(_PATIENCE)
+
+    def _end_with(self, error: LimitReached) -> None:
+        if self.over is None and not self._closed and self.task is not None:
+            self.over = error
+            if self.scope is not None:
+                self.scope.stopped = True
+            self.task.cancel()
 
 
 @asynccontextmanager
@@ -207,7 +225,7 @@ async def watch(turn: Turn, *, here: bool) -> AsyncIterator[Observer]:
     Raises LimitReached when the code has used more than it may; whatever it still does is cancelled.
     """
     observer = Observer(turn, here=here)
-    scope = inside.Scope(observer.take, observer.below) if here else None
+    scope = observer.scope
     failed: BaseException | None = None
     try:
         try:

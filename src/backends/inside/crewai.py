@@ -46,6 +46,8 @@ def _emitted(original: Callable[..., Any]) -> Callable[..., Any]:
         if scope is not None:
             with safely(_NAME):
                 _heard(scope, source, event)
+        if getattr(event, "type", "") == "llm_call_started":
+            runs.check()
         return handled
 
     return emit

@@ -46,6 +46,7 @@ class _Call:
         if self._scope is not None:
             with safely(_NAME):
                 self._begin(self._scope, models, given)
+        runs.check()
 
     def _begin(self, scope: Scope, models: Any, given: dict[str, Any]) -> None:
         contents = [message_of(one) for one in _contents(given.get("contents"))]

@@ -43,6 +43,13 @@ class Asked:
         self.at = now()
 
 
+class Stopped(RuntimeError):
+    """The message that this code works for has been ended: no model is asked for it any more."""
+
+    def __init__(self) -> None:
+        super().__init__("the message has ended")
+
+
 class Scope:
     """One run. `record` takes what is told, in any thread; `enter` makes a begun span the current one elsewhere."""
 
@@ -60,6 +67,8 @@ class Scope:
         #: What is still open and can say more of itself: what ends it, with an error or without.
         self.left: dict[int, Callable[[BaseException | None], None]] = {}
         self.closed = False
+        #: Whether its code may ask no model any more, as a limit is reached or nobody wants the answer.
+        self.stopped = False
 
     def begin(self, kind: str, parent: int | None = None, at: int | None = None, **about: Any) -> int:
         """Something begins; its number."""
@@ -110,6 +119,7 @@ class Scope:
             with safely("an end"):
                 end(error)
         self.closed = True
+        self.stopped = self.stopped or error is not None
 
     def _tell(self, record: dict[str, Any]) -> None:
         if not self.closed:
@@ -125,6 +135,13 @@ def current() -> Scope | None:
     """The run that this code works for; None outside one."""
     scope = _current.get() or _sole
     return scope if scope is not None and not scope.closed else None
+
+
+def check() -> None:
+    """Before a model is asked. Raises Stopped in code, in a thread for example, that nobody listens to any more."""
+    scope = _current.get() or _sole
+    if scope is not None and scope.stopped:
+        raise Stopped
 
 
 def below() -> int | None:
