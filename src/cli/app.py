@@ -40,6 +40,7 @@ COMMANDS = (
     "runs",
     "diff",
     "registry",
+    "mcp",
     "restart",
     "stop",
     "engine",

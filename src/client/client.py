@@ -205,7 +205,7 @@ class Client:
 
         `task` = this is the answer to what that task has asked (its state is input_required).
         """
-        session = session or self._conversation(job, task, agent)
+        session = session or self.conversation(job, task, agent)
         began, since = time.perf_counter(), time.time_ns()
         answer = asking.Answer(job, agent, session)
         body = asking.call(text, session, user=user, labels=labels, files=files, task=task)
@@ -231,7 +231,7 @@ class Client:
         task: str | None = None,
     ) -> Generator[dict[str, Any], None, QueryResult]:
         """Ask and get each A2A reply as it comes; the generator returns the QueryResult."""
-        session = session or self._conversation(job, task, agent)
+        session = session or self.conversation(job, task, agent)
         began, since = time.perf_counter(), time.time_ns()
         answer = asking.Answer(job, agent, session)
         body = asking.call(text, session, user=user, labels=labels, files=files, task=task, stream=True)
@@ -305,7 +305,12 @@ class Client:
             if cursor is None or (limit is not None and len(found) >= limit):
                 return found
 
-    def _conversation(self, job: str, task: str | None, agent: str | None) -> str:
+    def card(self, job: str, agent: str) -> str:
+        """An agent's card as the front door shows it: JSON. Raises UnknownJob, EngineError."""
+        found = self._json("GET", f"{door_path(job, agent)}/.well-known/agent-card.json")
+        return json.dumps(found, indent=2, ensure_ascii=False) + "\n"
+
+    def conversation(self, job: str, task: str | None, agent: str | None) -> str:
         """The one that a task belongs to, else a new one."""
         found = self.task(job, task, agent=agent).get("result") if task is not None else None
         return str((found or {}).get("contextId") or uuid4())

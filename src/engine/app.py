@@ -367,7 +367,11 @@ class Engine:
             routes=[
                 # First: heartbeats are most of what comes in, and routes are tried one after the other.
                 *registry_routes.routes(
-                    self.registry, gate.member, self._renew, Introductions(self.state, self.registry, self._mint)
+                    self.registry,
+                    gate.member,
+                    self._renew,
+                    Introductions(self.state, self.registry, self._mint),
+                    reads=gate.reader,
                 ),
                 *engine_routes.routes(
                     self.state,

@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from teamwright.errors import Refused, TooMany
-from teamwright.safety.tokens import ENGINE_AUDIENCE, LONGEST_GRACE, Claims, Verifier
+from teamwright.safety.tokens import ENGINE_AUDIENCE, LONGEST_GRACE, Claims, Verifier, unverified
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
@@ -38,6 +38,14 @@ class Gate:
     def member(self, request: Request) -> Claims:
         """An operator, or an agent of this engine: it may come late, when the engine was away meanwhile."""
         return self._verifier.check(bearer(request), ENGINE_AUDIENCE, grace=LONGEST_GRACE)
+
+    def reader(self, request: Request) -> Claims:
+        """Whoever may look something up: a member, or a person with a token of some job."""
+        token = bearer(request)
+        said = unverified(token) if token else None
+        if said is not None and said.role == "user" and said.job:
+            return self._verifier.check(token, said.job)
+        return self.member(request)
 
     def writer(self, request: Request) -> tuple[str, str] | None:
         """Whose spans a member may write, as (job, agent); None = anybody's, for an operator."""

@@ -25,11 +25,13 @@ class Introductions:
         self._mint = mint
 
     def sees(self, claims: Claims, entry: AgentEntry) -> bool:
-        """Whether the bearer of a token may read an entry: operators all of them, an agent its own, those of the agents
-        that it is wired to, and those that it and they agree on.
+        """Whether the bearer of a token may read an entry: operators all of them, a person those of the token's job, an
+        agent its own, those of the agents that it is wired to, and those that it and they agree on.
         """
         if claims.role == "operator":
             return True
+        if claims.role == "user":
+            return entry.job == claims.job
         plan = self._plan(claims.job, claims.agent)
         if plan is None:
             return False

@@ -66,20 +66,30 @@ class _Strangers:
         raise Refused(f"{claims.sub} may not call {entry.id}")
 
 
-def routes(registry: Registry, authorize: Authorize, renew: Renew, host: Host | None = None) -> list[Route]:
-    """`authorize` returns the caller's claims or raises; `renew` mints an agent's tokens anew."""
+def routes(
+    registry: Registry,
+    authorize: Authorize,
+    renew: Renew,
+    host: Host | None = None,
+    *,
+    reads: Authorize | None = None,
+) -> list[Route]:
+    """`authorize` returns the caller's claims or raises; so does `reads` for whoever only looks something up.
+
+    `renew` mints an agent's tokens anew.
+    """
     host = host or _Strangers()
     registrations = Floods(rate=1, burst=20, what="registrations")
     beats = Floods(rate=10, burst=100, what="heartbeats")
-    reads = Floods(rate=100, burst=500, what="searches")
+    searches = Floods(rate=100, burst=500, what="searches")
 
     def answer(claims: Claims) -> dict[str, Any]:
         return {"lease": registry.lease, "tokens": dict(renew(claims)) if due(claims, time.time()) else {}}
 
     def reader(request: Request) -> Claims:
-        claims = authorize(request)
+        claims = (reads or authorize)(request)
         if claims.role != "operator":
-            reads.check(claims.sub)
+            searches.check(claims.sub)
         return claims
 
     async def register(request: Request) -> Response:

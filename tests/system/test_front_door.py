@@ -82,6 +82,10 @@ def token(deploy: Deploy, *more: str) -> dict[str, str]:
     return {"authorization": f"Bearer {made['token']}", "a2a-version": "1.0"}
 
 
+def client_card(base: str) -> Any:
+    return httpx.get(f"{base}/a2a/hall/hall/.well-known/agent-card.json", trust_env=False).json()
+
+
 def test_public_address_and_calls_a_minute(hall: Deploy) -> None:
     base = url(hall)
     with httpx.Client(base_url=base, trust_env=False) as client:
@@ -102,6 +106,11 @@ def test_public_address_and_calls_a_minute(hall: Deploy) -> None:
             assert 0 < int(refused.headers["retry-after"]) <= 60
         for _ in range(8):  # the operator's own
             assert hall("query", "hall", "how many", "--json").ok().json["answer"] == "0"
+    folder = hall.home.parent / "cards"
+    (file,) = hall("registry", "export", folder, "--json").ok().json["files"]
+    assert json.loads(Path(file).read_text()) == client_card(base)
+    assert file.endswith("cards/hall/hall/.well-known/agent-card.json")
+    assert hall("registry", "export", folder, "--job", "nobody").code == 2
     assert "--rpm" in hall("token", "create", "--rpm", "0").err
 
 

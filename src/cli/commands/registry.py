@@ -1,4 +1,4 @@
-"""`deploy registry list|search`: which agents are there to be asked, and what they can do."""
+"""`deploy registry list|search|export`: which agents are there to be asked, and what they can do."""
 
 from __future__ import annotations
 
@@ -91,3 +91,6 @@ def _names(ids: Iterable[str], most: int = 6) -> str:
     found = list(ids)
     more = f" +{len(found) - most}" if len(found) > most else ""
     return ", ".join(found[:most]) + more or "-"
+
+
+from teamwright.cli.commands import registry_export  # noqa: E402, F401

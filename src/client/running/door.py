@@ -43,7 +43,12 @@ class Door:
             task=question.task,
             stream=True,
         )
-        headers = {**asking.HEADERS, **await asyncio.to_thread(client.headers), "accept": "text/event-stream"}
+        headers = {
+            **question.context,
+            **asking.HEADERS,
+            **await asyncio.to_thread(client.headers),
+            "accept": "text/event-stream",
+        }
         try:
             async with self._client().stream("POST", path, content=body, headers=headers) as response:
                 if not response.headers.get("content-type", "").startswith("text/event-stream"):

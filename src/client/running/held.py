@@ -20,7 +20,7 @@ _REMEMBERED = 200
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One query on its way. `task` = it answers what that task has asked."""
+    """One query on its way. `task` = it answers what that task has asked; `context` = the asker's trace, as headers."""
 
     text: str
     agent: str | None = None
@@ -29,6 +29,7 @@ class Question:
     labels: Mapping[str, str] = field(default_factory=dict)
     files: Sequence[File] = ()
     task: str | None = None
+    context: Mapping[str, str] = field(default_factory=dict)
 
 
 class Held:
