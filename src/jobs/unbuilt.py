@@ -19,10 +19,6 @@ def _given(value: Any) -> bool:
     return value is not None
 
 
-def _any(value: Any) -> bool:
-    return bool(value)
-
-
 @dataclass(frozen=True, slots=True)
 class Row:
     """`key`: a path, `agent.…` for an agent's or the defaults'. `when`: the values it is about."""
@@ -35,7 +31,7 @@ class Row:
     @property
     def always(self) -> bool:
         """Whether it is about every value that says anything."""
-        return self.when in (_given, _any)
+        return self.when is _given
 
 
 TABLE: tuple[Row, ...] = (

@@ -16,7 +16,7 @@ from teamwright.backends.claude.connection import Connection
 from teamwright.backends.claude.content import content_of, shown_of
 from teamwright.backends.claude.exchange import Exchange
 from teamwright.backends.claude.sessions import Sessions
-from teamwright.backends.claude.settings import Settings
+from teamwright.backends.claude.settings import Settings, account_of
 from teamwright.errors import TeamwrightError
 
 
@@ -83,6 +83,7 @@ class ClaudeBackend:
         *,
         stream: bool,
     ) -> Answer:
-        exchange = Exchange(turn, connection, tools, self._config.model, self._config.system)
+        model, system = self._config.model, self._config.system
+        exchange = Exchange(turn, connection, tools, model, system, account_of(self._config, os.environ))
         text = await exchange.run(content, shown, stream=stream)
         return Answer(text, tuple(exchange.files))

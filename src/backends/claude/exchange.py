@@ -12,13 +12,14 @@ from typing import Any
 
 import claude_agent_sdk as sdk
 
-from teamwright.backends.api import File, Tool, Turn, Usage
+from teamwright.backends.api import Account, File, Tool, Turn, Usage
 from teamwright.backends.claude.connection import Called, Connection, Heard, Hooked, Item, Lost, denial, plain
 from teamwright.backends.claude.failures import failure_of, reason_of
-from teamwright.backends.claude.model_calls import ModelCalls
+from teamwright.backends.claude.model_calls import ModelCalls, is_rate_limit
+from teamwright.backends.claude.places import Places
 from teamwright.backends.claude.subagents import SubAgents
 from teamwright.backends.claude.tool_calls import ToolCalls
-from teamwright.errors import BackendError, LimitReached
+from teamwright.errors import BackendError, LimitReached, TeamwrightError
 from teamwright.tracing import messages as genai
 
 
@@ -26,12 +27,18 @@ class Exchange:
     """Handles one message on a connection; `run` once."""
 
     def __init__(
-        self, turn: Turn, connection: Connection, tools: Sequence[Tool], model: str | None, system: str
+        self,
+        turn: Turn,
+        connection: Connection,
+        tools: Sequence[Tool],
+        model: str | None,
+        system: str,
+        account: Account,
     ) -> None:
         self._turn = turn
         self._connection = connection
         self._counted = Usage()
-        self._over: LimitReached | None = None
+        self._over: TeamwrightError | None = None
         self._word: str | None = None
         self._summary = ""
         #: Calls of the reply that is still coming: they begin when it has come.
@@ -39,7 +46,8 @@ class Exchange:
         self._said = ""
         self._calls = ModelCalls(turn, model, system, connection.messages, self._count)
         self._tools = ToolCalls(turn, tools, lambda agent_id: self._agents.span(agent_id), self._stop, connection.wait)
-        self._agents = SubAgents(turn, self._tools.span, self._count)
+        self._places = Places(turn, account, self._stop)
+        self._agents = SubAgents(turn, self._tools.span, self._count, self._places)
 
     @property
     def files(self) -> Sequence[File]:
@@ -55,10 +63,12 @@ class Exchange:
         self._connection.messages.append(genai.message("user", genai.text(shown)))
         error: BaseException | None = None
         try:
+            await self._places.take()
             await self._connection.ask(content)
             while True:
                 found = await self._handle(await self._connection.inbox.get(), stream)
                 if self._held and not self._calls.under_way:
+                    self._places.give()
                     held, self._held = self._held, []
                     self._tools.before(held)
                 if self._over is not None:
@@ -72,6 +82,7 @@ class Exchange:
             now = time.time_ns()
             for hook in self._held:
                 hook.answer(denial("the message has ended"))
+            await self._places.close()
             self._tools.close(error, now)
             self._agents.close(error, now)
             self._calls.close(error, now)
@@ -127,7 +138,10 @@ class Exchange:
         text = "\n".join(block.text for block in message.content if isinstance(block, sdk.TextBlock))
         if message.error is not None:  # the CLI's own words for a failure of the API
             self._word = message.error
-            self._calls.failed(text, reason_of(message.error, None), at_ns)
+            reason = reason_of(message.error, None)
+            if reason == "rate_limited":
+                self._places.rate_limited()
+            self._calls.failed(text, reason, at_ns)
             return
         self._tools.asked(message, at_ns)
         if message.parent_tool_use_id:
@@ -143,6 +157,8 @@ class Exchange:
         elif subtype == "status" and data.get("status") == "compacting":
             self._calls.compacting(at_ns)
         elif subtype == "api_retry":
+            if is_rate_limit(data):
+                self._places.rate_limited(float(data.get("retry_delay_ms") or 0) / 1000)
             self._calls.retrying(data, at_ns)
         elif subtype == "compact_boundary":
             self._calls.compacted(data, self._summary, at_ns)
@@ -153,6 +169,7 @@ class Exchange:
     def _hook(self, hook: Hooked) -> None:
         given = hook.given
         if hook.name == "PreToolUse" and given.get("agent_id"):
+            self._places.give(given["agent_id"])
             return self._tools.before([hook])
         if hook.name == "PreToolUse":
             return self._held.append(hook)
@@ -163,14 +180,16 @@ class Exchange:
         elif hook.name == "PostToolUseFailure":
             self._tools.failed(given["tool_use_id"], str(given.get("error")), hook.at_ns)
         elif hook.name == "PostToolBatch" and given.get("agent_id"):
-            self._agents.tools_done(given["agent_id"], hook.at_ns)
+            return self._agents.tools_done(hook)
         elif hook.name == "PostToolBatch":  # the next thing would be a model call
             try:
                 self._turn.afford(None)
             except LimitReached as spent:
                 self._stop(spent)
                 return hook.answer({"continue_": False, "stopReason": spent.message})
+            return self._places.take_then("", hook)
         elif hook.name == "SubagentStop":
+            self._places.give(given["agent_id"])
             self._agents.ends(hook)
         elif hook.name == "UserPromptSubmit":
             self._turn.tracer.current().taken_up(at_ns=hook.at_ns)
@@ -191,7 +210,7 @@ class Exchange:
             raise error
         return message.result if isinstance(message.result, str) else self._said
 
-    def _stop(self, error: LimitReached) -> None:
+    def _stop(self, error: TeamwrightError) -> None:
         """A limit is reached: the message ends with the next item, which is this one."""
         self._over = self._over or error
         self._connection.inbox.put_nowait(Heard(None, time.time_ns()))

@@ -15,11 +15,11 @@ from typing import Any
 
 from teamwright.backends.api import Turn, Usage
 from teamwright.backends.claude.failures import reason_of
+from teamwright.backends.claude.settings import PROVIDER
 from teamwright.tracing import messages as genai
 from teamwright.tracing import vocabulary as v
 from teamwright.tracing.spans import ModelSpan
 
-PROVIDER = "anthropic"
 _FINISH = {
     "end_turn": "stop",
     "stop_sequence": "stop",
@@ -41,6 +41,11 @@ class Growing:
     usage: dict[str, Any] = field(default_factory=dict)
     stop: str | None = None
     begun: bool = False
+
+
+def is_rate_limit(data: Mapping[str, Any]) -> bool:
+    """Whether a try of the CLI, told by `api_retry`, failed because the key is used too often."""
+    return data.get("error") == _RATE_LIMITED or data.get("error_status") == 429
 
 
 class ModelCalls:
@@ -82,7 +87,7 @@ class ModelCalls:
         delay = float(data.get("retry_delay_ms") or 0) / 1000
         status, word = data.get("error_status"), str(data.get("error") or "failed")
         span = self._open(at_ns)
-        if word == _RATE_LIMITED or status == 429:
+        if is_rate_limit(data):
             span.rate_limited(retry_after=delay, message=word)
         span.fail(f"{word} (HTTP {status})" if status else "no answer from the API", reason=reason_of(word, status))
         self._end(at_ns)

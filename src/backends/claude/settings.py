@@ -10,13 +10,15 @@ from typing import Any
 
 import claude_agent_sdk as sdk
 
-from teamwright.backends.api import BackendConfig, Limits
+from teamwright.backends.api import Account, BackendConfig, Limits
 from teamwright.backends.claude import written
 from teamwright.backends.claude.options import Options, tool_of
 from teamwright.errors import UserError
 
 #: The in-process MCP server that has the agent's own tools.
 SERVER = "team"
+#: Whose models they are, as traces have it.
+PROVIDER = "anthropic"
 #: Any of these lets the CLI call the model without a login.
 KEYS = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN")
 _SOCKETS = "cc-socks"
@@ -117,6 +119,13 @@ class Settings:
             **({"resume": session_id} if resume else {"session_id": session_id}),
             **more,
         )
+
+
+def account_of(config: BackendConfig, environ: Mapping[str, str]) -> Account:
+    """Whose limits the CLI's calls count against: its key, or the account that somebody has logged in with."""
+    login = f"login {environ.get('CLAUDE_CONFIG_DIR') or _own()}"
+    key = None if config.login else next(filter(None, (environ.get(name) for name in KEYS)), None)
+    return Account(PROVIDER, key or login)
 
 
 def _environment(config: BackendConfig, options: Options, state: Path) -> dict[str, str]:

@@ -16,7 +16,9 @@ from opentelemetry.trace import SpanKind
 
 from teamwright.backends.api import Turn, Usage
 from teamwright.backends.claude.connection import Hooked, plain
-from teamwright.backends.claude.model_calls import PROVIDER, tokens
+from teamwright.backends.claude.model_calls import tokens
+from teamwright.backends.claude.places import Places
+from teamwright.backends.claude.settings import PROVIDER
 from teamwright.tracing import messages as genai
 from teamwright.tracing import vocabulary as v
 from teamwright.tracing.spans import ActiveSpan, ModelSpan, Parent
@@ -41,8 +43,15 @@ class _SubAgent:
 class SubAgents:
     """The sub-agents of one message. `parent_of` gives the span of a tool call by its id."""
 
-    def __init__(self, turn: Turn, parent_of: Callable[[str], Parent | None], used: Callable[[Usage], None]) -> None:
+    def __init__(
+        self,
+        turn: Turn,
+        parent_of: Callable[[str], Parent | None],
+        used: Callable[[Usage], None],
+        places: Places,
+    ) -> None:
         self._turn = turn
+        self._places = places
         self._parent_of = parent_of
         self._used = used
         self._calls: dict[str, str] = {}
@@ -75,11 +84,20 @@ class SubAgents:
             found.span.set({v.OUTPUT_MESSAGES: genai.encode(said, "assistant")})
         found.span.end(hook.at_ns)
 
-    def tools_done(self, agent_id: str, at_ns: int) -> None:
-        """PostToolBatch: the results go to the model now."""
-        if (found := self._running.get(agent_id)) is not None:
+    def tools_done(self, hook: Hooked) -> None:
+        """PostToolBatch: the results go to the model, as soon as it may be asked."""
+        found = self._running.get(hook.given["agent_id"])
+        if found is not None:
             self._end_call(found)
-            found.next_ns = at_ns
+            found.next_ns = hook.at_ns
+        self._admit(hook, found)
+
+    def _admit(self, hook: Hooked, found: _SubAgent | None) -> None:
+        def goes_on(at_ns: int) -> None:
+            if found is not None:
+                found.next_ns = at_ns
+
+        self._places.take_then(hook.given["agent_id"], hook, found.span if found is not None else None, goes_on)
 
     def span(self, agent_id: str | None) -> ActiveSpan | None:
         """The span that the tools of a sub-agent hang below."""
@@ -125,8 +143,8 @@ class SubAgents:
             parent=self._parent_of(self._calls.get(agent_id, "")),
             start_ns=hook.at_ns,
         )
-        self._running[agent_id] = _SubAgent(span, hook.at_ns)
-        hook.answer({})
+        found = self._running[agent_id] = _SubAgent(span, hook.at_ns)
+        self._admit(hook, found)
 
     def _tired_of_waiting(self, agent_id: str) -> None:
         if (hook := self._waiting.pop(agent_id, None)) is not None:
