@@ -57,9 +57,9 @@ def clis(team: Deploy) -> list[int]:
     return [process.pid for process in team.processes() if "_bundled/claude" in process.command]
 
 
-def ask(team: Deploy, text: str, session: str = "s", user: str = "ann") -> dict[str, Any]:
+def ask(team: Deploy, text: str, session: str = "s", user: str = "ann", job: str = JOB) -> dict[str, Any]:
     """A query's result, and its spans by name."""
-    result: dict[str, Any] = team("query", JOB, text, "--session", session, "--user", user, "--json").json
+    result: dict[str, Any] = team("query", job, text, "--session", session, "--user", user, "--json").json
     shown = team("trace", "show", result["trace_id"], "--json").ok().json
     assert shown["complete"]
     result["spans"] = shown["spans"]
@@ -232,6 +232,63 @@ def test_subagents_nest(team: Deploy, api: Messages) -> None:
         assert [name.split()[0] for name in below(result, agent)] == ["chat", "execute_tool", "chat"]
         assert tool["start_ns"] <= agent["start_ns"] and agent["end_ns"] <= tool["end_ns"]
     assert result["usage"]["tool_calls"] == 4
+
+
+def test_one_conversation_from_start_to_stop(team: Deploy, api: Messages) -> None:
+    """A tool, a peer, a denial, a compaction, `kill -9` of the CLI: each in the trace; after `stop` nobody is left."""
+    job = "claude-whole"
+    team("start", FOLDER / "team.yaml", "--name", job).ok()
+    before = set(clis(team))
+    calls = [
+        Call("add", {"a": 1, "b": 2}),
+        Call("query_agent", {"agent": "poet", "message": "rain"}),
+        Call("Read", {"file_path": str(FOLDER / "private" / "diary.txt")}),
+    ]
+
+    def script(seen: Seen) -> Reply:
+        if "You write poems." in seen.system:
+            return Reply("Rain, rain.")
+        if "summary" in seen.user:
+            return Reply("SUMMARY of sums and rain")
+        if seen.user == "do it all" and not seen.results:
+            return Reply(calls=calls)
+        if seen.results:
+            return Reply(" | ".join(seen.results.values()), tokens=Tokens(190_000, 5, 0))
+        return Reply(f"heard {seen.user}")
+
+    api.always(script)
+    first = ask(team, "do it all", "whole", job=job)
+    assert "3" in first["answer"] and "Rain, rain." in first["answer"] and "nobody" not in first["answer"]
+    (add,), (asks,), (read,) = (named(first, f"execute_tool {call.name}") for call in calls)
+    assert (add["status"], add["attributes"]["gen_ai.tool.call.result"]) == ("ok", "3")
+    (client,) = [span for span in first["spans"] if span["parent_id"] == asks["span_id"]]
+    (server,) = [span for span in first["spans"] if span["parent_id"] == client["span_id"]]
+    assert (client["kind"], server["kind"], server["agent"]) == ("CLIENT", "SERVER", "poet")
+    assert below(first, server) == ["chat claude-sonnet-4-5"]
+    assert (read["status"], read["attributes"]["error.type"]) == ("error", "denied")
+    assert read["events"][0]["attributes"]["teamwright.rule"] == "backend_options.deny"
+
+    second = ask(team, "and now", "whole", job=job)
+    assert "compaction" in {event["name"] for event in events(second)}
+    assert [span["attributes"].get("teamwright.reason") for span in named(second, "chat claude-sonnet-4-5")] == [
+        "compaction", None,
+    ]  # fmt: skip
+
+    (cli,) = [pid for pid in set(clis(team)) - before if "poet" not in str(Path(f"/proc/{pid}/cwd").readlink())]
+    os.kill(cli, signal.SIGKILL)
+    psutil.wait_procs([psutil.Process(cli)] if psutil.pid_exists(cli) else [], timeout=20)
+    api.say(Reply("back again"))
+    third = ask(team, "still there?", "whole", job=job)
+    assert third["answer"] == "back again"
+    assert list(api.wait().said)[-3:] == ["and now", "heard and now", "still there?"]
+    assert "resumed" in {event["name"] for event in events(third)}
+
+    agents = [psutil.Process(agent["pid"]) for agent in team("ps", job, "--json").ok().json["agents"]]
+    family = [each for agent in agents for each in (agent, *agent.children(recursive=True))]
+    assert len(family) >= 4  # two agents, a CLI each
+    team("stop", job).ok()
+    assert psutil.wait_procs(family, timeout=20)[1] == []
+    assert set(clis(team)) <= before
 
 
 def test_the_page_shows_what_its_commands_print(environment: dict[str, str], mark: str) -> None:

@@ -126,6 +126,7 @@ class Connection:
             await self.close()
             words = f": {self._last_words[-1]}" if self._last_words else ""
             raise BackendError(f"the Claude CLI did not start: {error}{words}", reason="process_lost") from error
+        self._process = getattr(self._client._transport, "_process", None)
         self._reader = asyncio.create_task(
             self._read(), name=f"claude:{self.session_id}", context=contextvars.Context()
         )
