@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import Any, cast
 from uuid import uuid4
 
-from a2a.server.agent_execution import AgentExecutor, RequestContext
+from a2a.server.agent_execution import AgentExecutor, RequestContext, SimpleRequestContextBuilder
 from a2a.server.context import ServerCallContext
 from a2a.server.events import Event, EventQueue
 from a2a.server.request_handlers import DefaultRequestHandler, validate_request_params
@@ -38,9 +38,10 @@ from a2a.utils.errors import A2AError, InternalError, InvalidParamsError, Unsupp
 
 from teamwright.agents.gate import Busy
 from teamwright.agents.push import Push
+from teamwright.agents.replicas import marked
 from teamwright.agents.runner import ARTIFACT, Runner
 from teamwright.agents.spec import OnDisconnect
-from teamwright.agents.tasks import FINISHED, PARKED, MemoryTaskStore
+from teamwright.agents.tasks import FINISHED, PARKED, MemoryTaskStore, Names
 from teamwright.agents.watching import Watch
 from teamwright.agents.wire import files_of, parts_of, reply, struct, text_of
 from teamwright.agents.work import Incoming, Outcome
@@ -79,6 +80,7 @@ class AgentHandler(DefaultRequestHandler):
         on_disconnect: OnDisconnect = "continue",
         executor: AgentExecutor | None = None,
         queues_rest: float = _QUEUES_REST,
+        replica: int | None = None,
     ) -> None:
         super().__init__(
             agent_executor=executor or AgentExecution(runner),
@@ -87,10 +89,14 @@ class AgentHandler(DefaultRequestHandler):
             push_config_store=push.configs,
             push_sender=push.sender,
             push_url_validator=push.allowed,
+            request_context_builder=SimpleRequestContextBuilder(
+                task_store=store, task_id_generator=Names(replica), context_id_generator=Names(replica)
+            ),
             extended_agent_card=extended_card,
             interrupted_task_timeout=queues_rest,
         )
         self._push = push
+        self._replica = replica
         #: A foreign executor says itself whether it answers by a message or a task.
         self._may_answer = executor is None
         self._runner = runner
@@ -227,7 +233,7 @@ class AgentHandler(DefaultRequestHandler):
                 place.close()
 
     async def _answer(self, message: Message, context: ServerCallContext) -> Message | Task:
-        message.context_id = message.context_id or str(uuid4())
+        message.context_id = message.context_id or marked(str(uuid4()), self._replica)
         incoming = incoming_of(message, context, None)
         receive = context.state.get("receive")
         if receive is None:
@@ -239,7 +245,7 @@ class AgentHandler(DefaultRequestHandler):
         if outcome.state == "completed":
             return reply(outcome.answer, message.context_id, struct(outcome.metadata))
         task = Task(
-            id=outcome.task_id or str(uuid4()),
+            id=outcome.task_id or marked(str(uuid4()), self._replica),
             context_id=message.context_id,
             history=[message],
             metadata=struct(outcome.metadata),

@@ -52,7 +52,7 @@ def serve(spec: AgentSpec, sock: socket.socket) -> None:
 def prepare(spec: AgentSpec) -> None:
     """Make the process the agent's own: variables, folder, search path, log."""
     os.environ.update({**spec.environment, **spec.secrets})
-    os.environ[MARK] = f"{spec.home_id}:{spec.id}:{spec.incarnation}"
+    os.environ[MARK] = f"{spec.home_id}:{spec.job}/{spec.process}:{spec.incarnation}"
     quiet_sdk()
     start_log(spec.log_level)
     try:

@@ -19,6 +19,7 @@ from teamwright.agents.budget import Grant, PeerBudget
 from teamwright.agents.channel import Broken, Channels, Reply, TooLong, Unreachable
 from teamwright.agents.discovery.directory import NAME_LIMIT, Directory
 from teamwright.agents.foreign import endpoint, fetch_card
+from teamwright.agents.replicas import Spread
 from teamwright.agents.sessions import peer_session
 from teamwright.agents.spec import FOREIGN, AgentSpec, PeerSpec
 from teamwright.agents.wire import HEADERS, read_answer, request_body
@@ -84,6 +85,7 @@ class Peers:
         self._cards: dict[str, asyncio.Task[Peer]] = {}
         self._sessions: OrderedDict[tuple[str, str, str], str] = OrderedDict()
         self._endpoints: dict[str, str] = {}
+        self._spread = Spread()
 
     async def all(self) -> list[Peer]:
         """Every peer of the plan with what its card says; one that doesn't answer goes by its id."""
@@ -185,7 +187,7 @@ class Peers:
         with self._directory.breaker(peer).attempt():
             try:
                 async with caller.waiting():
-                    content = await self._post(peer, headers, body, deadline, name)
+                    content = await self._post(peer, headers, body, deadline, name, session)
                 answer, error = read_answer(peer.id, content)
             except PeerError as failed:
                 if failed.reason == "forbidden":
@@ -207,10 +209,12 @@ class Peers:
             raise error
         return answer
 
-    async def _post(self, peer: PeerSpec, headers: dict[str, str], body: bytes, deadline: float, name: str) -> bytes:
+    async def _post(
+        self, peer: PeerSpec, headers: dict[str, str], body: bytes, deadline: float, name: str, session: str
+    ) -> bytes:
         async with _deadline(deadline, f"{peer.id} did not answer in time (deadline {name})"):
             try:
-                reply = await self._send(peer, headers, body)
+                reply = await self._send(peer, headers, body, session)
             except Unreachable as error:
                 raise PeerError(f"{peer.id} can't be reached: {error}", reason="unreachable") from None
             except Broken as error:
@@ -222,7 +226,9 @@ class Peers:
         reason = {401: "unauthorized", 403: "forbidden", 429: "busy", 503: "busy"}.get(reply.status, "bad_answer")
         raise PeerError(f"{peer.id} refused: HTTP {reply.status} {_said(reply)}".rstrip(), reason=reason)
 
-    async def _send(self, peer: PeerSpec, headers: dict[str, str], body: bytes) -> Reply:
+    async def _send(self, peer: PeerSpec, headers: dict[str, str], body: bytes, session: str) -> Reply:
+        if len(peer.urls) > 1:
+            return await self._send_to_one(peer, headers, body, session)
         url = await self._endpoint(peer) if peer.kind in FOREIGN else peer.url
         try:
             return await self._channels.post(url, headers, body)
@@ -232,6 +238,20 @@ class Peers:
             self._tracer.current().retry(2, "unreachable", after=_RETRY_PAUSE)
             await asyncio.sleep(_RETRY_PAUSE)
             return await self._channels.post(url, headers, body)
+
+    async def _send_to_one(self, peer: PeerSpec, headers: dict[str, str], body: bytes, session: str) -> Reply:
+        """To the replica of the conversation, or the one with least to do; to the next one where nobody answers."""
+        agent = f"{peer.job}/{peer.agent}"
+        order = self._spread.order(agent, len(peer.urls), session)
+        for attempt, number in enumerate(order, start=1):
+            try:
+                with self._spread.working(agent, number, session):
+                    return await self._channels.post(peer.urls[number], headers, body)
+            except Unreachable:
+                if attempt == len(order):
+                    raise
+                self._tracer.current().retry(attempt + 1, "unreachable")
+        raise AssertionError("an agent without replicas")
 
     async def _endpoint(self, peer: PeerSpec) -> str:
         """Where a foreign agent's own card says to call it; asked once, as long as it answers."""

@@ -35,6 +35,7 @@ class Registration:
             "agent": spec.agent,
             "url": spec.url,
             "incarnation": spec.incarnation,
+            **({"replica": spec.replica} if spec.replica is not None else {}),
             "name": card.name,
             "description": card.description,
             "version": card.version,

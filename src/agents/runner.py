@@ -230,6 +230,7 @@ class Runner:
             attributes={
                 v.CALLER: message.claims.sub,
                 v.REVISION: (self._spec.revision or None) if parent is None else None,
+                v.REPLICA: self._spec.process if self._spec.replica is not None else None,
                 v.A2A_METHOD: message.method,
                 v.A2A_MESSAGE_ID: message.message_id,
             },

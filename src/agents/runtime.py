@@ -121,6 +121,7 @@ class Runtime:
             Push.of(self.tracer, spec.push_urls, self.runner.span),
             extended_card=build_card(spec, self.agent, self.tools, extended=True),
             on_disconnect=spec.on_disconnect,
+            replica=spec.replica,
             executor=_hosted(self.backend, self.runner),
         )
         forgetting = Forgetting(self.runner, self.sessions, tasks, self.backend)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, Self
 
+from teamwright.agents.replicas import replica_name
 from teamwright.backends.api import Limits
 from teamwright.registry.policy import DiscoveryPolicy
 
@@ -31,7 +32,7 @@ class PeerSpec:
 
     A foreign one's `url` is where its card is found; it gets `headers` instead of a token of ours, and `duration`
     seconds for an answer, as it can't be held to a limit of its own. `name` is what it is called, where that is known
-    without its card.
+    without its card. `urls` are those of its replicas, in their order.
     """
 
     id: str
@@ -42,6 +43,7 @@ class PeerSpec:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     duration: float | None = None
     name: str = ""
+    urls: tuple[str, ...] = ()
 
     @property
     def registry_id(self) -> str:
@@ -66,6 +68,7 @@ class AgentSpec:
     seconds after they were last used, the oldest before when they take more than `session_size` bytes; None = never.
     `discover`: whom it may find beyond its peers, and who may find it; None = nobody. `route` any: where one that it
     calls is gone, another with the same skill is asked. `registry_url` is another engine's, asked as well.
+    `replica` is its number where the agent has replicas.
     `stages` are those of a pipeline, for the agent that runs it: itself first, the others are peers of it.
     """
 
@@ -106,6 +109,7 @@ class AgentSpec:
     model: str | None = None
     model_options: Mapping[str, Any] = field(default_factory=dict)
     login: bool = False
+    replica: int | None = None
     prompt: str = ""
     tools: tuple[str, ...] = ()
     skills: tuple[Mapping[str, Any], ...] = ()
@@ -136,6 +140,11 @@ class AgentSpec:
         return f"{self.job}/{self.agent}"
 
     @property
+    def process(self) -> str:
+        """What this process is called in its job: the agent's id, or its replica's name."""
+        return self.agent if self.replica is None else replica_name(self.agent, self.replica)
+
+    @property
     def registry_id(self) -> str:
         return f"{self.job}.{self.agent}"
 
@@ -150,7 +159,9 @@ class AgentSpec:
         if strange := set(data) - known:
             raise TypeError(f"unknown spec keys: {sorted(strange)}")
         values = dict(data)
-        values["peers"] = tuple(PeerSpec(**peer) for peer in values.get("peers", ()))
+        values["peers"] = tuple(
+            PeerSpec(**{**peer, "urls": tuple(peer.get("urls", ()))}) for peer in values.get("peers", ())
+        )
         values["discover"] = DiscoveryPolicy.of(values.get("discover"))
         values["limits"] = Limits(**values.get("limits", {}))
         for key in ("search_path", "tools", "skills", "callers", "script", "command"):

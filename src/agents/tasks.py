@@ -5,11 +5,14 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from uuid import uuid4
 
 from a2a.server.context import ServerCallContext
+from a2a.server.id_generator import IDGenerator, IDGeneratorContext
 from a2a.server.tasks import InMemoryTaskStore, TaskStore
 from a2a.types import ListTasksRequest, ListTasksResponse, Task, TaskState
 
+from teamwright.agents.replicas import marked
 from teamwright.agents.sessions import SessionKey
 
 FINISHED = frozenset(
@@ -22,6 +25,16 @@ FINISHED = frozenset(
 )
 #: States in which a task waits for somebody outside.
 PARKED = frozenset([TaskState.TASK_STATE_INPUT_REQUIRED, TaskState.TASK_STATE_AUTH_REQUIRED])
+
+
+class Names(IDGenerator):
+    """Names of new tasks and conversations; those of a replica lead back to it."""
+
+    def __init__(self, replica: int | None) -> None:
+        self._replica = replica
+
+    def generate(self, context: IDGeneratorContext) -> str:
+        return marked(str(uuid4()), self._replica)
 
 
 class MemoryTaskStore(TaskStore):

@@ -111,7 +111,8 @@ def job_table(view: dict[str, Any]) -> Table:
                 str(agent["restarts"]),
                 last_exit(agent["last_exit"]) if agent["last_exit"] else agent.get("last_error") or "-",
             )
-            for agent in view["agents"]
+            for listed in view["agents"]
+            for agent in listed.get("replicas") or [listed]
         ),
     )
 

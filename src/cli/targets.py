@@ -50,7 +50,7 @@ class Target:
         """Whether the agent is meant."""
         if self.group is not None:
             return group == self.group
-        return self.agent is None or agent.agent == self.agent
+        return self.agent is None or self.agent in (agent.agent, agent.name)
 
 
 def parse(call: Call, text: str) -> Target:
@@ -101,8 +101,9 @@ def known(call: Call, target: Target) -> JobRecord:
     if job is None:
         raise unknown_job(call, target, found)
     groups = {agent.id: agent.group for agent in job.plan.agents}
-    if target.agent is not None and target.agent not in job.agents:
-        raise UnknownJob(f"job {job.name} has no agent {target.agent!r}", hint=suggestion(target.agent, job.agents))
+    names = sorted({agent.agent for agent in job.agents.values()} | job.agents.keys())
+    if target.agent is not None and target.agent not in names:
+        raise UnknownJob(f"job {job.name} has no agent {target.agent!r}", hint=suggestion(target.agent, names))
     if target.group is not None and target.group not in groups.values():
         names = sorted({group for group in groups.values() if group})
         raise UnknownJob(
@@ -131,10 +132,10 @@ def unknown_job(call: Call, target: Target, jobs: Iterable[str]) -> UnknownJob:
 
 
 def agents_of(job: JobRecord, target: Target) -> list[str]:
-    """The ids of the agents that the target covers, in start order."""
+    """The names of the processes that the target covers, in start order: an agent's id, or its replicas'."""
     groups = {agent.id: agent.group for agent in job.plan.agents}
-    order = [agent for level in job.plan.levels for agent in level]
-    return [name for name in order if name in job.agents and target.covers(job.agents[name], groups.get(name))]
+    order = [process for level in job.plan.levels for agent in level for process in job.processes(agent)]
+    return [process.name for process in order if target.covers(process, groups.get(process.agent))]
 
 
 def labels(pairs: Sequence[str], what: str = "--label") -> dict[str, str]:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from teamwright import __version__
+from teamwright.agents.replicas import replica_name
 from teamwright.agents.session_retention import job_of, prune_file, session_files
 from teamwright.engine import (
     answers,
@@ -44,8 +45,10 @@ from teamwright.engine.life_cycle import LifeCycle
 from teamwright.engine.liveness import Incarnation
 from teamwright.engine.minting import Mint
 from teamwright.engine.owners import Owners
+from teamwright.engine.placing import Placing
 from teamwright.engine.providers import routes as provider_routes
 from teamwright.engine.providers.desk import SETTLES, Providers
+from teamwright.engine.records import AgentRecord
 from teamwright.engine.secret_store import SecretStore
 from teamwright.engine.spans import Spans
 from teamwright.engine.state import EngineState
@@ -125,7 +128,8 @@ class Engine:
         secrets = SecretStore(home.secrets_file)
         self.foreign = Foreign(self.state, secrets)
         self.upstream = Upstream(mint, self.foreign)
-        self.followers = Followers(self.state, self.upstream)
+        placing = Placing()
+        self.followers = Followers(self.state, self.upstream, placing)
         self.registry = Registry(lease=order.lease, admit=self._admit)
         self.link = HostLink(order.host_socket, on_event=self._on_event, on_hello=self._on_hello, on_lost=self._on_lost)
         self.providers = Providers(
@@ -152,7 +156,13 @@ class Engine:
         self.checkups = Checkups(self.state, self.foreign.join, self.jobs.note)
         self.recovery = recovery.Recovery(self.jobs)
         self.front_door = FrontDoor(
-            self.state, gate, self.upstream, self.followers, self.spans.tracer, engine_url=order.public_url or order.url
+            self.state,
+            gate,
+            self.upstream,
+            self.followers,
+            self.spans.tracer,
+            order.public_url or order.url,
+            placing,
         )
         self.idle = Idle(self._busy, self.leave, seconds=order.idle, stay=order.stay or self.state.stay(order.guard))
         self._mint = mint
@@ -252,8 +262,8 @@ class Engine:
     def _on_event(self, cause: Any, state: AgentState, seq: int) -> None:
         try:
             self.jobs.note(cause, state, seq)
-            job, _, agent = state.id.partition("/")
-            self.registry.note(job, agent, state.incarnation, state.status)
+            if (agent := self.state.agent(state.id)) is not None:
+                self.registry.note(agent.job, agent.agent, state.incarnation, state.status)
         except Exception:
             log.exception("an event of %s could not be noted", state.id)
 
@@ -261,9 +271,15 @@ class Engine:
         # Listed before anything is started again: what is started later is not to be taken for dead.
         found = self.spans.lying_about()
         every = [*states, *map(AgentState.from_dict, message.get("beside", ()))]
-        living = {SpoolName(job, agent, state.incarnation) for state in every for job, agent in [state.id.split("/")]}
+        living = {SpoolName(*self._whose(state.id), state.incarnation) for state in every}
         await self.recovery.hello(message, states)
         await self.spans.tidy(found, living)
+
+    def _whose(self, process: str) -> tuple[str, str]:
+        """Job and agent that a process of the host's belongs to."""
+        job, _, name = process.partition("/")
+        found = self.state.agent(process)
+        return job, found.agent if found is not None else name
 
     def _on_lost(self) -> None:
         self.jobs.host_lost()
@@ -327,7 +343,8 @@ class Engine:
 
     def _admit(self, entry: AgentEntry) -> None:
         """An agent's process lists itself at its own address; one that was replaced, or is elsewhere, does not."""
-        known = self.state.agent(f"{entry.job}/{entry.agent}")
+        process = entry.agent if entry.replica is None else replica_name(entry.agent, entry.replica)
+        known = self.state.agent(f"{entry.job}/{process}")
         if known is None or not known.wanted:
             raise Refused(f"{entry.id} is not an agent that runs here")
         if known.url is not None and entry.url.rstrip("/") != known.url:
@@ -338,17 +355,17 @@ class Engine:
     def _renew(self, claims: Claims) -> Mapping[str, str]:
         """New tokens for an agent; the host hears of them too, for when it has to start the agent again."""
         job = self.state.jobs.get(claims.job or "")
-        if job is None or claims.agent not in job.agents:
+        if job is None or not claims.agent or not job.processes(claims.agent):
             raise Refused(f"{claims.sub} is not an agent of this engine")
         tokens = self._mint.agent(job.plan, job.plan.agent(claims.agent))
-        task = asyncio.create_task(self._hand_over(claims.sub, tokens))
+        task = asyncio.create_task(self._hand_over(job.processes(claims.agent), tokens))
         self._tasks.append(task)
         task.add_done_callback(self._tasks.remove)
         return tokens
 
-    async def _hand_over(self, agent: str, tokens: Mapping[str, str]) -> None:
+    async def _hand_over(self, agents: Sequence[AgentRecord], tokens: Mapping[str, str]) -> None:
         with suppress(TeamwrightError):
-            await self.jobs.line.tokens({agent: tokens})
+            await self.jobs.line.tokens({agent.id: tokens for agent in agents})
 
     async def _stop_all(self) -> None:
         await self.jobs.stop(["*"])

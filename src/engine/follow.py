@@ -12,8 +12,9 @@ from typing import Any
 
 from teamwright.engine import rpc
 from teamwright.engine.frames import Reading
+from teamwright.engine.placing import Placing
 from teamwright.engine.query import Query
-from teamwright.engine.records import JobRecord, TaskRow
+from teamwright.engine.records import AgentRecord, JobRecord, TaskRow
 from teamwright.engine.state import EngineState
 from teamwright.engine.upstream import Upstream
 from teamwright.errors import PeerError
@@ -78,7 +79,15 @@ class FormerRoot:
 class Followers:
     """One task per query that is looked after."""
 
-    def __init__(self, state: EngineState, upstream: Upstream, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        state: EngineState,
+        upstream: Upstream,
+        placing: Placing,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._placing = placing
         self._state = state
         self._upstream = upstream
         self._clock = clock
@@ -144,8 +153,9 @@ class Followers:
 
     def _wanted(self, row: TaskRow) -> bool:
         """Whether the agent will be there again, if it isn't now."""
-        agent = self._state.agent(f"{row.job}/{row.agent}")
-        return agent is not None and agent.wanted and agent.state.status not in ("failed", "stopped")
+        job = self._state.jobs.get(row.job)
+        agents = job.processes(row.agent) if job is not None else []
+        return any(agent.wanted and agent.state.status not in ("failed", "stopped") for agent in agents)
 
     async def _look(self, query: Query) -> bool:
         """Read the task as it is now; whether it has ended. Raises PeerError."""
@@ -160,16 +170,22 @@ class Followers:
 
     async def _find(self, row: TaskRow) -> Mapping[str, Any]:
         """The task of a query whose id was not told yet: the newest one of its conversation."""
-        found = await self._call(row, "ListTasks", {"contextId": row.context_id, "includeArtifacts": True})
-        tasks = [task for task in found.get("tasks") or () if isinstance(task, Mapping)]
+        job = self._state.jobs.get(row.job)
+        params = {"contextId": row.context_id, "includeArtifacts": True}
+        # A conversation may have gone on at another replica when its own was not there.
+        lists = [await self._call(row, "ListTasks", params, at) for at in (job.processes(row.agent) if job else [])]
+        tasks = [task for found in lists for task in found.get("tasks") or () if isinstance(task, Mapping)]
         if not row.context_id or not tasks:
             raise PeerError(f"agent {row.agent} knows no such task", reason="not_found")
         return max(tasks, key=lambda task: str((task.get("status") or {}).get("timestamp", "")))
 
-    async def _call(self, row: TaskRow, method: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
-        agent = self._state.agent(f"{row.job}/{row.agent}")
-        if agent is None:
+    async def _call(
+        self, row: TaskRow, method: str, params: Mapping[str, Any], agent: AgentRecord | None = None
+    ) -> Mapping[str, Any]:
+        job = self._state.jobs.get(row.job)
+        if job is None or not job.processes(row.agent):
             raise PeerError("the agent is no more", reason="not_found")
+        agent = agent or self._placing.choose(job, row.agent, task=params.get("id"), session=row.context_id)
         body = rpc.encode({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
         try:
             async with asyncio.timeout(_LOOK), self._upstream.post(agent, body, {}) as response:

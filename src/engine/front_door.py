@@ -9,15 +9,17 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import Any
+from uuid import uuid4
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from teamwright.agents.replicas import marked
 from teamwright.engine import old_rest, rest, rpc
 from teamwright.engine.auth import Gate
 from teamwright.engine.cards import answer, here
@@ -25,6 +27,7 @@ from teamwright.engine.follow import Followers
 from teamwright.engine.foreign import go_abroad
 from teamwright.engine.frames import Reading, Splitter, event, payload, seal, shows_task
 from teamwright.engine.intake import body_of, check_message, check_type
+from teamwright.engine.placing import Placing
 from teamwright.engine.query import Admitted, Query, admit
 from teamwright.engine.records import AgentRecord, JobRecord
 from teamwright.engine.relay import Head, Relay, leaving
@@ -62,7 +65,9 @@ class FrontDoor:
         followers: Followers,
         tracer: Callable[[JobRecord], Tracer],
         engine_url: str,
+        placing: Placing,
     ) -> None:
+        self._placing = placing
         self._state = state
         self._gate = gate
         self._upstream = upstream
@@ -142,6 +147,7 @@ class FrontDoor:
 
     async def _call(self, call: rpc.Call, request: Request, claims: Claims, relay: Relay) -> Response:
         job, agent = self._find(request)
+        agent = self._placing.placed(job, agent, request.path_params.get("agent"), call)
         rpc.check_version(call, request.headers.get(_VERSION) or request.query_params.get("A2A-Version"))
         if job.phase not in _OPEN:
             raise rpc.RpcError(
@@ -160,8 +166,9 @@ class FrontDoor:
         task_id = call.params["message"].get("taskId")
         last = await self._state.root_of_task(job.name, agent.agent, task_id) if task_id else None
         admitted = admit(
-            job, agent, call.params, request.headers, claims, tracer=self._tracer(job), state=self._state, last=last
-        )
+            job, agent, call.params, request.headers, claims, tracer=self._tracer(job), state=self._state, last=last,
+            new_id=lambda: marked(str(uuid4()), agent.replica),
+        )  # fmt: skip
         admitted.headers.update({**headers, **admitted.headers})
         if (plan := self._upstream.foreign.plan(agent)) is not None:
             go_abroad(admitted, agent, plan, self._tracer(job), call.method)
@@ -225,7 +232,7 @@ class FrontDoor:
         async def work(relay: Relay) -> None:
             try:
                 await self._state.open_task(query.row)
-                async with self._post(agent, call, admitted.params, admitted.headers, claims) as response:
+                async with self._working(agent, call, admitted, claims) as response:
                     media = response.headers.get("content-type", _JSON)
                     if response.status != 200:
                         raise _refusal(agent, response.status, await response.read())
@@ -255,6 +262,14 @@ class FrontDoor:
                 _finish(relay, call)
 
         return work
+
+    @asynccontextmanager
+    async def _working(
+        self, agent: AgentRecord, call: rpc.Call, admitted: Admitted, claims: Claims
+    ) -> AsyncIterator[Any]:
+        with self._placing.working(agent, admitted.query.row.context_id):
+            async with self._post(agent, call, admitted.params, admitted.headers, claims) as response:
+                yield response
 
     def _post(
         self, agent: AgentRecord, call: rpc.Call, params: Mapping[str, Any], headers: Mapping[str, str], claims: Claims

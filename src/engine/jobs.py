@@ -101,12 +101,11 @@ class Jobs:
 
     def _claim(self, plan: Plan, before: JobRecord | None) -> JobRecord:
         job = JobRecord(plan, "starting", time.time_ns())
-        for agent in plan.agents:
-            old = before.agents.get(agent.id) if before else None
-            agent_id = f"{plan.job}/{agent.id}"
-            job.agents[agent.id] = AgentRecord(
-                plan.job, agent.id, old.port if old else None, True, AgentState(agent_id, "pending")
-            )
+        for name in (name for agent in plan.agents for name in agent.processes):
+            old = before.agents.get(name) if before else None
+            agent, replica = plan.process(name)
+            state = AgentState(f"{plan.job}/{name}", "pending")
+            job.agents[name] = AgentRecord(plan.job, agent, old.port if old else None, True, state, replica)
         self.state.jobs[plan.job] = job
         return job
 
@@ -249,7 +248,7 @@ class Jobs:
             orders = await self._orders(job, self.secrets.get(job.name))
             await self.state.save_job(job)
             await join_all(job, agents, self._join, self.state, self.life, self.reporting(job, progress))
-            chosen = {agent.agent: orders[agent.agent] for agent in agents if agent.agent in orders}
+            chosen = {agent.name: orders[agent.name] for agent in agents if agent.name in orders}
             line = Restarting(self.line)
             await self._deploy(Deployment(job.plan, chosen, line, progress=self.reporting(job, progress)))
         except BaseException:
@@ -274,7 +273,7 @@ class Jobs:
         self.state.save_agent(agent)
         self.life.note(job, state, cause, before)
         line = event_view(state, cause)
-        self.bus.publish(Event(f"agent.{cause}", job.name, agent.agent, data=line))
+        self.bus.publish(Event(f"agent.{cause}", job.name, agent.name, data=line))
         if state.status in _DEAD and before.incarnation:
             reason = state.last_exit.reason if state.last_exit else cause
             self.died(job.name, agent.agent, before.incarnation, reason)
@@ -308,13 +307,13 @@ class Jobs:
         """Start agents again that a host has taken with it."""
         orders = await self._orders(job, self.secrets.get(job.name), only=agents)
         await self.state.note_job(job)
-        await self.line.launch([orders[agent.agent] for agent in agents])
+        await self.line.launch([orders[agent.name] for agent in agents])
 
     async def _orders(
         self, job: JobRecord, secrets: Secrets, *, only: Sequence[AgentRecord] | None = None
     ) -> dict[str, LaunchOrder]:
         """Bind the ports of all (or `only` some) agents and make the orders of all."""
-        known = {agent.agent: agent.port for agent in job.agents.values() if agent.port}
+        known = {agent.name: agent.port for agent in job.agents.values() if agent.port}
         chosen = {agent.id for agent in only} if only is not None else set(job.ids())
         requests = [request for request in port_requests(job.plan, known) if request.id in chosen]
         ports = await self.line.bind(requests)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from teamwright.engine.records import JobRecord
+from teamwright.engine.records import AgentRecord, JobRecord
 from teamwright.host.api import AgentState, Cause
 from teamwright.tracing import vocabulary as v
 from teamwright.tracing.propagation import ParentContext
@@ -52,7 +52,7 @@ class LifeCycle:
         if job.trace_id is None or job.span_id is None:
             return
         parent = ParentContext(job.trace_id, job.span_id)
-        agent = state.id.partition("/")[2]
+        agent = _process(job, state).agent
         match state.status:
             case "starting":
                 self._start(job, agent, state, parent)
@@ -61,7 +61,7 @@ class LifeCycle:
             case "stopping":
                 self._close(state)
                 span = self._tracer(job).stop_agent(agent, job=job.name, parent=parent, start_ns=state.changed_ns)
-                self._open[state.id] = span.set({v.PID: state.pid})
+                self._open[state.id] = span.set({v.PID: state.pid, v.REPLICA: _replica(job, state)})
             case "unhealthy" if cause == "unreachable":
                 what = str(state.details.get("error"))
                 self._checked(job, agent, parent, state.details.get("since_ns"), v.EVENT_UNHEALTHY, what)
@@ -80,7 +80,9 @@ class LifeCycle:
             span.event(name, attributes, at_ns=at_ns)
         if state.restarts:
             span.event(v.EVENT_RESTART, {v.ATTEMPT: state.restarts}, at_ns=state.launched_ns)
-        self._open[state.id] = span.set({v.PID: state.pid, v.SERVICE_INSTANCE: state.incarnation})
+        self._open[state.id] = span.set(
+            {v.PID: state.pid, v.SERVICE_INSTANCE: state.incarnation, v.REPLICA: _replica(job, state)}
+        )
 
     def _ended(self, job: JobRecord, agent: str, state: AgentState, cause: Cause, parent: ParentContext) -> None:
         ended = state.last_exit
@@ -88,6 +90,7 @@ class LifeCycle:
             v.EXIT_CODE: ended.code if ended else None,
             v.EXIT_SIGNAL: ended.signal if ended else None,
             v.REASON: ended.reason if ended else cause,
+            v.REPLICA: _replica(job, state),
         }
         span = self._open.pop(state.id, None)
         if span is not None:
@@ -137,3 +140,12 @@ class LifeCycle:
     def _close(self, state: AgentState) -> None:
         if (span := self._open.pop(state.id, None)) is not None:
             span.fail("superseded", reason="superseded").end()
+
+
+def _process(job: JobRecord, state: AgentState) -> AgentRecord:
+    return job.agents[state.id.partition("/")[2]]
+
+
+def _replica(job: JobRecord, state: AgentState) -> str | None:
+    found = _process(job, state)
+    return found.name if found.replica is not None else None

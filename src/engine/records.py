@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from teamwright.agents.replicas import replica_name
 from teamwright.host.api import AgentState
 from teamwright.jobs.plan import Plan
 
@@ -16,17 +17,29 @@ ACTIVE: frozenset[Phase] = frozenset(["starting", "running", "stopping"])
 
 @dataclass(slots=True)
 class AgentRecord:
-    """One agent of a job. `wanted` = it should be running; `level` is its place in the start order."""
+    """One agent of a job, or one of its replicas: `replica` is its number then. `wanted` = it should be running."""
 
     job: str
     agent: str
     port: int | None
     wanted: bool
     state: AgentState
+    replica: int | None = None
+
+    @property
+    def name(self) -> str:
+        """What the process is called in its job."""
+        return self.agent if self.replica is None else replica_name(self.agent, self.replica)
 
     @property
     def id(self) -> str:
-        return f"{self.job}/{self.agent}"
+        """`job/name`: what the host calls it."""
+        return f"{self.job}/{self.name}"
+
+    @property
+    def up(self) -> bool:
+        """Whether it may be asked."""
+        return self.state.status in ("healthy", "busy")
 
     @property
     def url(self) -> str | None:
@@ -35,7 +48,10 @@ class AgentRecord:
 
 @dataclass(slots=True)
 class JobRecord:
-    """One job, from its first start on. Times are Unix nanoseconds; the span ids are of its deployment."""
+    """One job, from its first start on; `agents` are its processes by name, replicas one by one.
+
+    Times are Unix nanoseconds; the span ids are of its deployment.
+    """
 
     plan: Plan
     phase: Phase
@@ -54,8 +70,13 @@ class JobRecord:
     def active(self) -> bool:
         return self.phase in ACTIVE
 
+    def processes(self, agent: str) -> list[AgentRecord]:
+        """The agent of that id: one, or its replicas in their order; empty where there is none."""
+        found = [record for record in self.agents.values() if record.agent == agent]
+        return sorted(found, key=lambda record: record.replica or 0)
+
     def ids(self) -> list[str]:
-        """`job/agent` of every agent."""
+        """`job/name` of every process."""
         return [agent.id for agent in self.agents.values()]
 
 

@@ -43,7 +43,9 @@ def read_jobs(db: sqlite3.Connection, name: str | None = None) -> dict[str, JobR
     for row in db.execute("select * from agents"):
         if (job := jobs.get(row["job"])) is not None:
             state = revive(AgentState, json.loads(row["state"]))
-            job.agents[row["agent"]] = AgentRecord(row["job"], row["agent"], row["port"], bool(row["wanted"]), state)
+            agent, replica = job.plan.process(row["agent"])
+            record = AgentRecord(row["job"], agent, row["port"], bool(row["wanted"]), state, replica)
+            job.agents[record.name] = record
     return jobs
 
 
@@ -91,7 +93,7 @@ def read_revisions(db: sqlite3.Connection) -> list[RevisionRow]:
 def write_agent(db: sqlite3.Connection, agent: AgentRecord) -> None:
     db.execute(
         "insert or replace into agents(job, agent, port, wanted, state) values (?,?,?,?,?)",
-        (agent.job, agent.agent, agent.port, agent.wanted, compact(asdict(agent.state))),
+        (agent.job, agent.name, agent.port, agent.wanted, compact(asdict(agent.state))),
     )
 
 

@@ -38,14 +38,15 @@ def routes(home: Home, state: EngineState, upstream: Upstream, gate: Gate) -> li
         if conversation is None:
             raise UnknownJob(f"there is no session {key.session!r} in job {job.name}", hint="deploy sessions list")
         asked = await asyncio.to_thread(held, home, conversation)
-        running = {name: job.agents[name] for name in asked if name in job.agents and _runs(job.agents[name])}
-        for name, agent in running.items():
-            await _ask(upstream, agent, asked[name], look=True)
+        running = {name: [agent for agent in job.processes(name) if _runs(agent)] for name in asked}
+        for name, agents in running.items():
+            for agent in agents:
+                await _ask(upstream, agent, asked[name], look=True)
         gone = 0
         for name, keys in asked.items():
-            if name in running:
-                gone += await _ask(upstream, running[name], keys)
-            else:
+            for agent in running[name]:  # their words are in one file, their tasks are not
+                gone += await _ask(upstream, agent, keys)
+            if not running[name]:
                 gone += await asyncio.to_thread(forget_files, home, job.name, name, keys)
         return JSONResponse({"job": job.name, "session": key.session, "agents": sorted(asked), "exchanges": gone})
 

@@ -33,7 +33,7 @@ def resolve(targets: Iterable[str], jobs: Mapping[str, JobRecord]) -> list[Selec
         if not slash:
             whole[name] = job
         else:
-            parts.setdefault(name, {}).update({found.agent: found for found in _agents(job, agent)})
+            parts.setdefault(name, {}).update({found.name: found for found in _agents(job, agent)})
     return [
         *(Selection(job) for job in whole.values()),
         *(Selection(jobs[name], tuple(found.values())) for name, found in parts.items() if name not in whole),
@@ -48,11 +48,20 @@ def find_job(name: str, jobs: Mapping[str, JobRecord]) -> JobRecord:
 
 
 def find_agent(job: JobRecord, agent: str) -> AgentRecord:
-    """The job's agent of that id. Raises UnknownJob with the nearest id."""
-    if agent not in job.agents:
-        hint = suggestion(agent, job.agents) or f"its agents: {', '.join(sorted(job.agents))}"
+    """The job's agent of that id (the first of its replicas), or the replica of that name.
+
+    Raises UnknownJob with the nearest id.
+    """
+    return _processes(job, agent)[0]
+
+
+def _processes(job: JobRecord, agent: str) -> list[AgentRecord]:
+    found = [job.agents[agent]] if agent in job.agents else job.processes(agent)
+    if not found:
+        names = {record.agent for record in job.agents.values()} | job.agents.keys()
+        hint = suggestion(agent, sorted(names)) or f"its agents: {', '.join(sorted(names))}"
         raise UnknownJob(f"job {job.name} has no agent {agent!r}", hint=hint)
-    return job.agents[agent]
+    return found
 
 
 def suggestion(word: str, words: Iterable[str]) -> str | None:
@@ -63,7 +72,7 @@ def suggestion(word: str, words: Iterable[str]) -> str | None:
 
 def _agents(job: JobRecord, agent: str) -> list[AgentRecord]:
     if not agent.startswith("@"):
-        return [find_agent(job, agent)]
+        return _processes(job, agent)
     group = agent[1:]
     found = [record for record in job.agents.values() if job.plan.agent(record.agent).group == group]
     if not found:

@@ -26,13 +26,13 @@ def job_status(job: JobRecord) -> str:
 def job_view(job: JobRecord, engine_url: str | None) -> dict[str, Any]:
     """One job with its agents in start order."""
     levels = {agent: level for level, agents in enumerate(job.plan.levels) for agent in agents}
-    agents = sorted(job.agents.values(), key=lambda agent: (levels.get(agent.agent, 0), agent.agent))
+    agents = sorted({agent.agent for agent in job.agents.values()}, key=lambda agent: (levels.get(agent, 0), agent))
     return {
         "job": job.name,
         "status": job_status(job),
         "entry_point": job.plan.entry_point,
         "dashboard": None,
-        "agents": [agent_view(job, agent) for agent in agents],
+        "agents": [_agent(job, agent) for agent in agents],
         "url": f"{engine_url}/a2a/{job.name}" if engine_url else None,
         "file": job.plan.file,
         "revision": job.plan.revision,
@@ -44,15 +44,37 @@ def job_view(job: JobRecord, engine_url: str | None) -> dict[str, Any]:
     }
 
 
+def _agent(job: JobRecord, agent: str) -> dict[str, Any]:
+    """One agent; of one with replicas what they come to, and each of them below `replicas`."""
+    found = job.processes(agent)
+    if found[0].replica is None:
+        return {**agent_view(job, found[0]), "replicas": []}
+    views = [agent_view(job, replica) for replica in found]
+    down = [view["status"] for view in views if view["status"] not in _UP]
+    ended = [view["last_exit"] for view in views if view["last_exit"]]
+    return {
+        **views[0],
+        "id": agent,
+        "url": None,
+        "pid": None,
+        "status": down[0] if down else views[0]["status"],
+        "restarts": sum(view["restarts"] for view in views),
+        "started_in_ms": max((view["started_in_ms"] for view in views if view["started_in_ms"]), default=None),
+        "last_exit": max(ended, key=lambda info: info["at"] or 0.0, default=None),
+        "last_error": next((view["last_error"] for view in views if view["last_error"]), None),
+        "replicas": views,
+    }
+
+
 def agent_view(job: JobRecord, agent: AgentRecord) -> dict[str, Any]:
-    """One agent. `started_in_ms` is from its launch to ready, the last time it came up."""
+    """One process of an agent. `started_in_ms` is from its launch to ready, the last time it came up."""
     plan = job.plan.agent(agent.agent)
     state = agent.state
     took = None
     if state.launched_ns is not None and state.ready_ns is not None and state.ready_ns >= state.launched_ns:
         took = round((state.ready_ns - state.launched_ns) / 1e6, 1)
     return {
-        "id": agent.agent,
+        "id": agent.name,
         "name": plan.name or agent.agent,
         "url": plan.url or agent.url,
         "pid": state.pid,

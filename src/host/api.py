@@ -101,7 +101,8 @@ class LaunchOrder:
 
     @property
     def id(self) -> str:
-        return self.spec.id
+        """`job/agent`, or `job/agent-0` … of replicas."""
+        return f"{self.spec.job}/{self.spec.process}"
 
     @property
     def foreign(self) -> bool:

@@ -62,7 +62,7 @@ class Launcher:
     def family(self, order: LaunchOrder, incarnation: str) -> Family:
         """What its processes are known by."""
         mark = f"{order.spec.home_id}:{order.id}:{incarnation}"
-        return Family(mark, process_name(order.spec.agent, mark) if self.forks(order) else "")
+        return Family(mark, process_name(order.spec.process, mark) if self.forks(order) else "")
 
     async def start(self, order: LaunchOrder, family: Family, listener: socket.socket, log: int) -> Launched:
         """Start the agent's process, whose family is known to the trees. Raises OSError or ZygoteLost."""

@@ -17,7 +17,7 @@ from teamwright.backends.loader import BUILT_IN, option_faults
 from teamwright.backends.plugins import shadowed
 from teamwright.errors import Problem
 from teamwright.host.api import RestartPolicy
-from teamwright.jobs import mcp_plans, own_code
+from teamwright.jobs import mcp_plans, own_code, replica_plans
 from teamwright.jobs.backend_choice import DEFAULT, add_command, choose, faults, install_command, installed, unpriced
 from teamwright.jobs.merging import KINDS, environments, kinds_of, merge
 from teamwright.jobs.modules import Fault, check_class, check_function, hosts_executor, inspect_module
@@ -91,6 +91,10 @@ class AgentResolver:
                 entry = model.agents[index]
             drafts.append(self._draft(index, entry, raw, path))
         self._check_ports(drafts)
+        places = {draft.plan.id: draft.index for draft in drafts}
+        for name, agent in replica_plans.clashes(draft.plan for draft in drafts):
+            message = f"a replica of {agent!r} is called {name} too"
+            self._findings.report(("agents", places[name], "id"), message, "give one of them another id")
         return drafts
 
     def _draft(self, index: int, entry: AgentEntry, raw: Mapping[str, Any], path: KeyPath) -> AgentDraft:
@@ -134,6 +138,7 @@ class AgentResolver:
             output_schema=self._output_schema(entry, path),
             mcp_servers=servers,
             port=entry.config.port,
+            replicas=self._replicas(kind, entry, raw, path),
             environment=environment,
             secrets=tuple(sources),
             limits=_limits(entry.limits, backend),
@@ -152,6 +157,12 @@ class AgentResolver:
         if entry.output_schema is not None and (fault := structured.schema_fault(entry.output_schema)):
             self._findings.report(self._origin(path[1], "output_schema"), fault)
         return entry.output_schema
+
+    def _replicas(self, kind: Kind, entry: AgentEntry, raw: Mapping[str, Any], path: KeyPath) -> int:
+        fault = replica_plans.fault(kind, port=entry.config.port is not None) if entry.replicas > 1 else None
+        if fault is not None and raw.get("replicas") is not None:
+            self._findings.report((*path, "replicas"), *fault)
+        return 1 if fault is not None else entry.replicas  # the defaults' are for those that can have them
 
     def _check_ids(self, model: JobFile) -> None:
         first: dict[str, KeyPath] = {}

@@ -48,7 +48,7 @@ def waves(plan: Plan) -> list[tuple[str, ...]]:
 
 
 class Deployment:
-    """One start of a plan's agents, whose ports are bound and whose orders are made (by agent id).
+    """One start of a plan's agents, whose ports are bound and whose orders are made (by the name of the process).
 
     >>> deployment = Deployment(plan, orders, hosts, progress=print)
     >>> await deployment.run()          # while somebody passes the host's events to `feed`
@@ -91,7 +91,8 @@ class Deployment:
         """Start everything and return when all agents are ready."""
         try:
             for number, wave in enumerate(waves(self.plan)):
-                if ours := [agent for agent in wave if agent in self._orders]:
+                names = (name for agent in wave for name in self.plan.agent(agent).processes)
+                if ours := [name for name in names if name in self._orders]:
                     self.progress({"event": "level", "level": number, "agents": ours})
                     await self._start(ours)
         except BaseException:

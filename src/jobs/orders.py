@@ -6,6 +6,7 @@ import secrets as randomness
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from teamwright.agents.replicas import replica_name
 from teamwright.agents.spec import FRONT_DOOR, AgentSpec, PeerSpec
 from teamwright.home import Home
 from teamwright.host.api import LaunchOrder, PortRequest
@@ -38,42 +39,51 @@ def agent_url(port: int) -> str:
 
 
 def port_requests(plan: Plan, preferred: Mapping[str, int]) -> list[PortRequest]:
-    """A request for each agent's port: the one the file names, else the one it had, else any.
+    """A request for each process's port: the one the file names, else the one it had, else any.
 
-    `preferred` holds earlier ports by agent id.
+    `preferred` holds earlier ports by the process's name.
     """
     return [
-        PortRequest(f"{plan.job}/{agent.id}", agent.port or preferred.get(agent.id), explicit=agent.port is not None)
+        PortRequest(f"{plan.job}/{name}", agent.port or preferred.get(name), explicit=agent.port is not None)
         for agent in plan.agents
         if agent.started
+        for name in agent.processes
     ]
 
 
 def launch_orders(
     plan: Plan, ports: Mapping[str, int], secrets: Mapping[str, Mapping[str, str]], site: Site, mint: Mint
 ) -> dict[str, LaunchOrder]:
-    """The order of each agent that is started, by agent id. `ports` are by `job/agent`, `secrets` by agent id."""
+    """The order of each process, by its name: the agent's id, or its replica's. `ports` are by `job/name`, `secrets` by
+    agent id.
+    """
     return {
-        agent.id: _order(plan, agent, ports, secrets, site, mint(plan, agent)) for agent in plan.agents if agent.started
+        name: _order(plan, agent, number if agent.replicas > 1 else None, ports, secrets, site, mint(plan, agent))
+        for agent in plan.agents
+        if agent.started
+        for number, name in enumerate(agent.processes)
     }
 
 
 def _peer(plan: Plan, agent: AgentPlan, ports: Mapping[str, int], secrets: Mapping[str, str]) -> PeerSpec:
-    url = agent.url or agent_url(ports[f"{plan.job}/{agent.id}"])
+    urls = () if agent.url else tuple(agent_url(ports[f"{plan.job}/{name}"]) for name in agent.processes)
+    url = agent.url or urls[0]
     headers = agent.auth.headers(secrets) if agent.auth is not None else {}
     duration = agent.limits.duration if agent.foreign else None
-    return PeerSpec(agent.id, plan.job, agent.id, url, agent.kind, headers, duration)
+    return PeerSpec(agent.id, plan.job, agent.id, url, agent.kind, headers, duration, urls)
 
 
 def _order(
     plan: Plan,
     agent: AgentPlan,
+    replica: int | None,
     ports: Mapping[str, int],
     secrets: Mapping[str, Mapping[str, str]],
     site: Site,
     tokens: Mapping[str, str],
 ) -> LaunchOrder:
     home = site.home
+    process = agent.id if replica is None else replica_name(agent.id, replica)
     peers = tuple(_peer(plan, plan.agent(callee), ports, secrets.get(callee, {})) for callee in agent.callees)
     mcp_servers, own_secrets = joined(agent.mcp_servers, secrets.get(agent.id, {}))
     spec = AgentSpec(
@@ -84,7 +94,7 @@ def _order(
         home_id=home.id,
         job_folder=plan.folder,
         kind=agent.kind,
-        url=agent_url(ports[f"{plan.job}/{agent.id}"]),
+        url=agent_url(ports[f"{plan.job}/{process}"]),
         engine_url=site.engine_url,
         spans_url=site.spans_url,
         public_key=site.public_key,
@@ -114,6 +124,7 @@ def _order(
         model=agent.model,
         model_options=agent.model_options,
         login=agent.login,
+        replica=replica,
         prompt=agent.prompt,
         tools=agent.tools,
         skills=agent.skills,
@@ -140,7 +151,7 @@ def _order(
     )
     return LaunchOrder(
         spec=spec,
-        log_file=str(home.agent_log(plan.job, agent.id)),
+        log_file=str(home.agent_log(plan.job, process)),
         timeout=plan.timeout,
         restart=agent.restart,
         health=plan.health,

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from teamwright.agents.replicas import replica_names
 from teamwright.agents.spec import FOREIGN, Content, Kind, OnDisconnect, PushUrls, Route
 from teamwright.backends.api import Limits
 from teamwright.host.api import HealthCheck, RestartPolicy
@@ -94,6 +95,7 @@ class AgentPlan:
     discover: DiscoveryPolicy | None = None
     route: Route | None = None
     port: int | None = None
+    replicas: int = 1
     environment: Mapping[str, str] = field(default_factory=dict)
     secrets: tuple[SecretSource, ...] = ()
     limits: Limits = field(default_factory=Limits)
@@ -110,6 +112,11 @@ class AgentPlan:
     def foreign(self) -> bool:
         """Whether it runs no code of ours, and can't be held to tokens and halts."""
         return self.kind in FOREIGN
+
+    @property
+    def processes(self) -> tuple[str, ...]:
+        """What its processes are called: its id, or `id-0`, `id-1` … where it has replicas."""
+        return replica_names(self.id, self.replicas)
 
     @property
     def started(self) -> bool:
@@ -160,6 +167,13 @@ class Plan:
             if agent.id == agent_id:
                 return agent
         raise KeyError(agent_id)
+
+    def process(self, name: str) -> tuple[str, int | None]:
+        """The agent that a process belongs to, and its number where that has replicas."""
+        for agent in self.agents:
+            if agent.replicas > 1 and name in agent.processes:
+                return agent.id, agent.processes.index(name)
+        return name, None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; `from_dict` takes it back."""

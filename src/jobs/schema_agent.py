@@ -318,7 +318,13 @@ class AgentKeys(Strict):
     )
     queue: Count = Field(default=256, description="Messages that may wait; one more gets the error `busy`.")
     restart: Restart = Field(default=Restart(), description="When an ended agent is started again.")
-    replicas: Positive = Field(default=1, description="How many processes of it.")
+    replicas: Positive = Field(
+        default=1,
+        description=(
+            "How many processes of it: callers spread over them, a conversation stays with one. `max_concurrent` and "
+            "`queue` are those of each."
+        ),
+    )
     calls: list[Id] | None = Field(default=None, description="Ids this agent may call; instead of a `topology`.")
     discover: Discover | None = Field(
         default=None, description="Whom this agent finds with `find_agents`, and who finds it; in place of the job's."

@@ -44,7 +44,6 @@ TABLE: tuple[Row, ...] = (
         refuse=True,
         when=lambda value: value not in LOCAL_TARGETS,
     ),
-    Row("agent.replicas", "one process is started, replicas are not built yet", when=lambda value: value != 1),
     Row("registry_url", "registries of other engines are not asked yet"),
 )
 

@@ -73,7 +73,10 @@ class RegistryClient:
     async def leave(self) -> None:
         """Take the entry off the list, if the engine answers."""
         with suppress(httpx.HTTPError):
-            await self._http.delete(f"{self._base}/{self._id}", headers=self._headers(), timeout=_TIMEOUT)
+            params = {"incarnation": str(self._entry.get("incarnation", ""))}
+            await self._http.delete(
+                f"{self._base}/{self._id}", params=params, headers=self._headers(), timeout=_TIMEOUT
+            )
 
     async def _call(self, listed: bool) -> httpx.Response | None:
         load = {"load": self._load(), "incarnation": self._entry.get("incarnation", "")}

@@ -10,6 +10,8 @@ from teamwright.errors import UserError
 
 #: Characters of a text that is kept; longer descriptions are cut, other texts refused.
 _TEXT_LIMIT = 4000
+#: Numbers of replicas end here.
+REPLICAS = 10_000
 #: Of one skill's texts, and how many skills, tags and examples of it are kept.
 _SKILL_TEXT, _SKILLS, _TAGS, _EXAMPLES = 1000, 200, 50, 10
 
@@ -19,7 +21,9 @@ class AgentEntry:
     """One listed agent. `id` is `job.agent`; times are Unix seconds.
 
     `status` is what the host's health checks last said. `load` is how many messages are `working` and `waiting`, as the
-    last heartbeat had it. All texts come from the agent's card: data, never instructions to a model.
+    last heartbeat had it. An agent with replicas is one entry: `replicas` has the number, url, status and load of each,
+    the rest is that of the first one that is well; `replica` is which of them an entry that comes in is of. All texts
+    come from the agent's card: data, never instructions to a model.
     """
 
     id: str
@@ -37,10 +41,16 @@ class AgentEntry:
     last_seen: float = 0.0
     details: Mapping[str, Any] = field(default_factory=dict)
     load: Mapping[str, int] = field(default_factory=dict)
+    replica: int | None = None
+    replicas: tuple[Mapping[str, Any], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready. Shares its parts with the entry: `asdict` would copy a page's hundred cards for 10 ms."""
-        return {**{item.name: getattr(self, item.name) for item in fields(self)}, "skills": list(self.skills)}
+        return {
+            **{item.name: getattr(self, item.name) for item in fields(self)},
+            "skills": list(self.skills),
+            "replicas": list(self.replicas),
+        }
 
 
 def entry_from(data: Any, *, job: str, agent: str, now: float, group: str | None = None) -> AgentEntry:
@@ -74,7 +84,14 @@ def entry_from(data: Any, *, job: str, agent: str, now: float, group: str | None
         last_seen=now,
         details=details,
         load=load_from(data),
+        replica=replica_from(data),
     )
+
+
+def replica_from(data: Any) -> int | None:
+    """Which replica says so; None of an agent that has none."""
+    found = data.get("replica") if isinstance(data, Mapping) else None
+    return found if type(found) is int and 0 <= found < REPLICAS else None
 
 
 def load_from(data: Any) -> dict[str, int]:

@@ -4,7 +4,7 @@ POST   /agents/register          {url, incarnation, name, description, version, 
                                  → the entry, "lease", "tokens"
 POST   /agents/{id}/heartbeat    {incarnation, load: {working, waiting}}
                                  → {"lease" in seconds, "tokens": new ones when half the life of the old is over}
-DELETE /agents/{id}
+DELETE /agents/{id}[?incarnation=]   the agent, or the one process of it
 GET    /agents, /agents/search   ?skill=&tag=&name=&q=&job=&group=&health=&limit=&cursor=
                                  → {"agents", "total", "next": the next page's cursor or null, "revision"}
 GET    /agents/changes[?job=&since=REVISION]   server-sent events, see `changes` below
@@ -106,7 +106,7 @@ def routes(
 
     async def remove(request: Request) -> Response:
         claims = authorize(request)
-        found = registry.remove(request.path_params["id"], claims)
+        found = registry.remove(request.path_params["id"], claims, request.query_params.get("incarnation"))
         return JSONResponse({"removed": found})
 
     async def listing(request: Request) -> Response:

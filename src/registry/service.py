@@ -16,6 +16,7 @@ from teamwright.errors import Refused, TokenRefused, UnknownJob
 from teamwright.registry.card_index import CardIndex
 from teamwright.registry.changes import Changes
 from teamwright.registry.finding import PAGE, Listed, Page, Wanted, page
+from teamwright.registry.members import Members
 from teamwright.registry.records import AgentEntry, entry_from, load_from
 from teamwright.safety.tokens import Claims
 
@@ -48,6 +49,7 @@ class Registry:
         self._listed: OrderedDict[str, Listed] = OrderedDict()  # who has been silent longest comes first
         self._sorted: list[str] = []  # their ids
         self._cards = CardIndex()
+        self._members = Members(lease, clock)
 
     def register(self, data: Any, claims: Claims) -> AgentEntry:
         """List the agent that the token speaks for. Raises UserError or Refused."""
@@ -56,7 +58,9 @@ class Registry:
         entry = entry_from(data, job=job, agent=agent, group=claims.group, now=self._clock())
         self._admit(entry)
         before = self._listed.get(entry.id)
-        if before is not None and before.entry.incarnation == entry.incarnation:
+        if entry.replica is not None:
+            entry = self._members.take(entry)
+        elif before is not None and before.entry.incarnation == entry.incarnation:
             entry = replace(entry, registered_at=before.entry.registered_at, status=before.entry.status)
         if before is None:
             insort(self._sorted, entry.id)
@@ -73,32 +77,37 @@ class Registry:
         self.sweep()
         found = self._listed.get(entry_id)
         process = data.get("incarnation") if isinstance(data, Mapping) else None
-        if found is None or process not in (None, found.entry.incarnation):
+        said = found.entry if found is not None else None
+        if said is not None and said.replicas:
+            said = self._members.find(entry_id, str(process))
+        if found is None or said is None or process not in (None, said.incarnation):
             raise UnknownJob(f"{entry_id} is not registered", hint="register again")
-        entry = replace(found.entry, last_seen=self._clock(), load=load_from(data))
+        entry = replace(said, last_seen=self._clock(), load=load_from(data))
+        if entry.replica is not None:
+            entry = self._members.change(entry)
         self._listed[entry_id] = replace(found, entry=entry)
         self._listed.move_to_end(entry_id)
         return entry
 
-    def remove(self, entry_id: str, claims: Claims) -> bool:
-        """Take the agent's own entry off the list; whether there was one."""
+    def remove(self, entry_id: str, claims: Claims, incarnation: str | None = None) -> bool:
+        """Take the agent's own entry, or that one replica's, off the list; whether there was one."""
         if claims.role != "operator":
             _own(entry_id, claims)
-        return self._delist(entry_id, "left")
+        return self._gone(entry_id, incarnation, "left")
 
     def drop(self, job: str, agent: str, incarnation: str | None = None) -> None:
         """The engine knows that the agent's process is gone."""
-        found = self._listed.get(f"{job}.{agent}")
-        if found is not None and incarnation in (None, "", found.entry.incarnation):
-            self._delist(found.entry.id, "died")
+        self._gone(f"{job}.{agent}", incarnation, "died")
 
     def note(self, job: str, agent: str, incarnation: str, status: str) -> None:
         """The host's checks say how the agent is."""
         found = self._listed.get(f"{job}.{agent}")
-        if found is not None and found.entry.incarnation == incarnation and found.entry.status != status:
-            entry = replace(found.entry, status=status)
-            self._listed[entry.id] = replace(found, entry=entry)
-            self.changes.add("changed", entry, self._clock())
+        if found is None:
+            return
+        said = self._members.find(found.entry.id, incarnation) if found.entry.replicas else found.entry
+        if said is not None and said.incarnation == incarnation and said.status != status:
+            entry = replace(said, status=status)
+            self._change(found, self._members.change(entry) if entry.replica is not None else entry)
 
     def get(self, entry_id: str) -> AgentEntry:
         """One entry. Raises UnknownJob."""
@@ -144,19 +153,40 @@ class Registry:
             self._delist(first.id, "lease")
         return self.lease
 
+    def _gone(self, entry_id: str, incarnation: str | None, reason: str) -> bool:
+        """A process is, or the whole agent where none is named; whether it was listed."""
+        found = self._listed.get(entry_id)
+        if found is None:
+            return False
+        if found.entry.replicas:
+            if incarnation and self._members.find(entry_id, incarnation) is None:
+                return False
+            if (left := self._members.drop(entry_id, incarnation)) is not None:
+                self._change(found, left)
+                return True
+        elif incarnation not in (None, "", found.entry.incarnation):
+            return False
+        return self._delist(entry_id, reason)
+
+    def _change(self, found: Listed, entry: AgentEntry) -> None:
+        self._listed[entry.id] = replace(found, entry=entry)
+        self.changes.add("changed", entry, self._clock())
+
     def _delist(self, entry_id: str, reason: str) -> bool:
         found = self._listed.pop(entry_id, None)
         if found is None:
             return False
         del self._sorted[bisect_left(self._sorted, entry_id)]
         self._cards.drop(entry_id)
+        self._members.drop(entry_id, None)
         self.changes.add("delisted", found.entry, self._clock(), reason)
         return True
 
 
 def _facts(entry: AgentEntry) -> AgentEntry:
     """What of an entry is news when it changes."""
-    return replace(entry, registered_at=0.0, last_seen=0.0, load={})
+    replicas = tuple({**replica, "load": {}} for replica in entry.replicas)
+    return replace(entry, registered_at=0.0, last_seen=0.0, load={}, replicas=replicas)
 
 
 def _self(claims: Claims) -> tuple[str, str]:

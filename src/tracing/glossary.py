@@ -75,6 +75,7 @@ ATTRIBUTES: Final[dict[str, tuple[str, str]]] = {
     v.JOB: ("The job", "research"),
     v.REVISION: ("Hash of job file, prompts and code that were running", "9d1f3c…"),
     v.AGENT: ("The agent's id in its job", "searcher"),
+    v.REPLICA: ("Which process of the agent, where it has replicas", "searcher-1"),
     v.RUN_ID: ("The run: one agent's handling of one message", "2f6b0d6e-…"),
     v.PARENT_RUN_ID: ("The run that asked for this one", "c1a2…"),
     v.ROOT_RUN_ID: ("The entry agent's run", "0a9f…"),

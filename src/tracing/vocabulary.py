@@ -75,6 +75,7 @@ OI_COST: Final = "llm.cost.total"
 JOB: Final = "teamwright.job"
 REVISION: Final = "teamwright.job.revision"
 AGENT: Final = "teamwright.agent"
+REPLICA: Final = "teamwright.replica"
 RUN_ID: Final = "teamwright.run.id"
 PARENT_RUN_ID: Final = "teamwright.run.parent_id"
 ROOT_RUN_ID: Final = "teamwright.run.root_id"
@@ -189,7 +190,7 @@ NEVER_SECRET: Final = frozenset(
     [
         OPERATION, PROVIDER, WORKFLOW, AGENT_ID, REQUEST_MODEL, RESPONSE_MODEL, FINISH_REASONS, FIRST_TOKEN,
         INPUT_TOKENS, OUTPUT_TOKENS, CACHE_READ_TOKENS, CACHE_WRITE_TOKENS, REASONING_TOKENS, TOOL_TYPE, JOB, REVISION,
-        AGENT, RUN_ID, PARENT_RUN_ID, ROOT_RUN_ID, DEPTH, ENTRY, TASK_ID, TASK_STATE, ATTEMPT, COST_USD,
+        AGENT, REPLICA, RUN_ID, PARENT_RUN_ID, ROOT_RUN_ID, DEPTH, ENTRY, TASK_ID, TASK_STATE, ATTEMPT, COST_USD,
         COST_ESTIMATED, TOKENS_ESTIMATED, MODEL_CALLS, TOOL_CALLS, PEER_CALLS, PARTIAL, OPENINFERENCE_KIND,
     ]
 )  # fmt: skip
