@@ -42,7 +42,7 @@ class Spread:
     """Chooses among replicas: the one that a conversation belongs to, else the one with least to do.
 
     >>> order = spread.order("team/weather", 3, session)
-    >>> with spread.working("team/weather", order[0]): ...
+    >>> with spread.working("team/weather", order[0], session): ...
     """
 
     def __init__(self) -> None:
@@ -52,8 +52,7 @@ class Spread:
 
     def order(self, agent: str, count: int, session: str | None = None) -> Sequence[int]:
         """All replicas, the best one first: others are for when that one is not there."""
-        mark = mark_of(session)
-        first = mark if mark is not None and mark < count else self._placed.get((agent, session or ""))
+        first = self._placed.get((agent, session or ""), mark_of(session))
         self._turn += 1
         others = sorted(
             range(count), key=lambda number: (self._working[agent, number], self._tie(session, number, count))
@@ -62,14 +61,21 @@ class Spread:
             return others
         return [first, *(number for number in others if number != first)]
 
+    def place(self, agent: str, number: int, session: str) -> None:
+        """A conversation belongs there from now on, whatever its name says: two replicas never have it at once."""
+        known = agent, session
+        if mark_of(session) == number and known not in self._placed:
+            return
+        self._placed[known] = number
+        self._placed.move_to_end(known)
+        if len(self._placed) > _KEPT:
+            self._placed.popitem(last=False)
+
     @contextmanager
     def working(self, agent: str, number: int, session: str | None = None) -> Iterator[None]:
-        """A call is under way there; its conversation stays there."""
-        if session and mark_of(session) is None:
-            self._placed[agent, session] = number
-            self._placed.move_to_end((agent, session))
-            if len(self._placed) > _KEPT:
-                self._placed.popitem(last=False)
+        """A call is under way there."""
+        if session:
+            self.place(agent, number, session)
         self._working[agent, number] += 1
         try:
             yield

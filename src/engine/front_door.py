@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any
 from uuid import uuid4
@@ -228,11 +228,12 @@ class FrontDoor:
     def _ask(self, agent: AgentRecord, call: rpc.Call, admitted: Admitted, claims: Claims) -> Any:
         """A query."""
         query = admitted.query
+        done = self._placing.begin(agent, query.row.context_id)
 
         async def work(relay: Relay) -> None:
             try:
                 await self._state.open_task(query.row)
-                async with self._working(agent, call, admitted, claims) as response:
+                async with self._post(agent, call, admitted.params, admitted.headers, claims) as response:
                     media = response.headers.get("content-type", _JSON)
                     if response.status != 200:
                         raise _refusal(agent, response.status, await response.read())
@@ -259,17 +260,10 @@ class FrontDoor:
                 query.end(error=f"{type(error).__name__}: {error}", reason="bug")
                 raise
             finally:
+                done()
                 _finish(relay, call)
 
         return work
-
-    @asynccontextmanager
-    async def _working(
-        self, agent: AgentRecord, call: rpc.Call, admitted: Admitted, claims: Claims
-    ) -> AsyncIterator[Any]:
-        with self._placing.working(agent, admitted.query.row.context_id):
-            async with self._post(agent, call, admitted.params, admitted.headers, claims) as response:
-                yield response
 
     def _post(
         self, agent: AgentRecord, call: rpc.Call, params: Mapping[str, Any], headers: Mapping[str, str], claims: Claims

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from typing import Any
 
 from teamwright.agents.replicas import Spread, mark_of
@@ -36,6 +36,14 @@ class Placing:
         order = [found[number] for number in self._spread.order(f"{job.name}/{agent}", len(found), known)]
         return next((record for record in order if record.up), order[0])
 
+    def begin(self, agent: AgentRecord, session: str | None) -> Callable[[], None]:
+        """A message to that process is under way, until what is returned is called; its conversation stays there."""
+        if agent.replica is None:
+            return _nothing
+        stack = ExitStack()
+        stack.enter_context(self._spread.working(f"{agent.job}/{agent.agent}", agent.replica, session))
+        return stack.close
+
     def placed(self, job: JobRecord, agent: AgentRecord, named: str | None, call: Call) -> AgentRecord:
         """The process for a call at the front door to `agent`; one that was `named` itself is meant."""
         if agent.replica is None or named == agent.name:
@@ -43,11 +51,9 @@ class Placing:
         task, session = about(call)
         return self.choose(job, agent.agent, task=task, session=session)
 
-    def working(self, agent: AgentRecord, session: str | None) -> AbstractContextManager[None]:
-        """Around a call that is under way."""
-        if agent.replica is None:
-            return nullcontext()
-        return self._spread.working(f"{agent.job}/{agent.agent}", agent.replica, session)
+
+def _nothing() -> None:
+    """An agent of one process: there is nothing to count."""
 
 
 def about(call: Call) -> tuple[str | None, str | None]:

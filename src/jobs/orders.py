@@ -70,7 +70,7 @@ def _peer(plan: Plan, agent: AgentPlan, ports: Mapping[str, int], secrets: Mappi
     url = agent.url or urls[0]
     headers = agent.auth.headers(secrets) if agent.auth is not None else {}
     duration = agent.limits.duration if agent.foreign else None
-    return PeerSpec(agent.id, plan.job, agent.id, url, agent.kind, headers, duration, urls)
+    return PeerSpec(agent.id, plan.job, agent.id, url, agent.kind, headers, duration, urls=urls)
 
 
 def _order(

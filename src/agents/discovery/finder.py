@@ -147,7 +147,9 @@ class Finder:
             if agent not in self._seen:
                 self._note(found, "")
             half = self._clock() + float(body["expires_in"]) / 2
-            return _Contact(PeerSpec(agent, job, name, str(entry["url"]), name=found.name), str(body["token"]), half)
+            urls = tuple(str(replica["url"]) for replica in entry.get("replicas") or ())
+            peer = PeerSpec(agent, job, name, str(entry["url"]), name=found.name, urls=urls)
+            return _Contact(peer, str(body["token"]), half)
         except (LookupError, TypeError, ValueError):
             raise _not_ours() from None
 

@@ -76,7 +76,7 @@ def _print(call: Call, plan: Plan, file: Path) -> None:
             rows.append(
                 (
                     str(number),
-                    agent.id,
+                    agent.id + (f" ({agent.replicas} replicas)" if agent.replicas > 1 else ""),
                     agent.kind,
                     agent.backend + (f" ({agent.model})" if agent.model else ""),
                     str(agent.port or "any"),
