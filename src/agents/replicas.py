@@ -10,7 +10,7 @@ import re
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from zlib import crc32
+from hashlib import blake2b
 
 _MARK = re.compile(r"\.r(\d{1,4})\Z")
 #: Conversations without a mark whose replica is remembered.
@@ -87,5 +87,5 @@ class Spread:
     def _tie(self, session: str | None, number: int, count: int) -> int:
         """Among equals: always the same for a conversation, also after a restart; else each in turn."""
         if session:
-            return crc32(f"{session} {number}".encode())
+            return int.from_bytes(blake2b(f"{session} {number}".encode(), digest_size=8).digest())
         return (number - self._turn) % count

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from teamwright.engine.host_line import Line
@@ -66,13 +66,17 @@ class _Beside:
 
 @dataclass(slots=True)
 class _Work:
-    """An apply under way: the job as it will be, and what is replaced, added and removed for it, as `job/agent`."""
+    """An apply under way: the job as it will be, and what is replaced, added and removed for it, as `job/agent`.
+
+    `whose` are the agents that the processes are of, before and after, by the processes' names.
+    """
 
     target: JobRecord
     deployment: Deployment | None = None
     replaced: tuple[str, ...] = ()
     added: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
+    whose: Mapping[str, str] = field(default_factory=dict)
 
 
 class Applying:
@@ -130,7 +134,7 @@ class Applying:
     def _changes(self, job: JobRecord, plan: Plan, secrets: Secrets) -> Changes:
         """Compared are the orders that either plan comes to. Agents to be added have no port yet."""
         ports = {agent.id: agent.port for agent in job.agents.values() if agent.port}
-        wanted = {f"{plan.job}/{agent.id}": agent.port or 0 for agent in plan.agents}
+        wanted = {f"{plan.job}/{name}": agent.port or 0 for agent in plan.agents for name in agent.processes}
         wanted = {agent_id: port or ports.get(agent_id, 0) for agent_id, port in wanted.items()}
         site, kept = self._jobs.site, self._jobs.secrets.get(job.name)
         old = launch_orders(job.plan, {**wanted, **ports}, kept, site, _no_tokens)
@@ -150,7 +154,7 @@ class Applying:
                 self._jobs.secrets.stage(job.name, target.trace_id, secrets)
                 orders = await self._orders(work, secrets)
                 await self._join(work, secrets, report)
-                chosen = {order.spec.agent: order for order in orders if order.id in (*work.replaced, *work.added)}
+                chosen = {order.spec.process: order for order in orders if order.id in (*work.replaced, *work.added)}
                 hosts = _Beside(self._jobs.line, frozenset(work.replaced))
                 work.deployment = Deployment(plan, chosen, hosts, progress=report)
                 await work.deployment.run()
@@ -167,29 +171,32 @@ class Applying:
 
     def _planned(self, job: JobRecord, plan: Plan, found: Changes) -> _Work:
         target = JobRecord(plan, "running", job.created_ns)
-        for agent in plan.agents:
-            known = job.agents.get(agent.id)
-            if known is not None and agent.id not in found.changed:
-                target.agents[agent.id] = known
+        for name in (name for agent in plan.agents for name in agent.processes):
+            agent, replica = plan.process(name)
+            known = job.agents.get(name)
+            if known is not None and not found.disturbs(agent):
+                target.agents[name] = known
                 continue
             port = known.port if known is not None else None
-            state = AgentState(f"{job.name}/{agent.id}", "pending", port=port)
+            state = AgentState(f"{job.name}/{name}", "pending", port=port)
             if known is not None and not known.wanted:  # somebody has stopped it: it stays so
                 state = known.state
             wanted = known is None or known.wanted
-            target.agents[agent.id] = AgentRecord(job.name, agent.id, port, wanted, state)
-        new = [record for record in target.agents.values() if job.agents.get(record.agent) is not record]
+            target.agents[name] = AgentRecord(job.name, agent, port, wanted, state, replica)
+        new = [record for record in target.agents.values() if job.agents.get(record.name) is not record]
         started = [record.id for record in new if record.wanted and plan.agent(record.agent).started]
-        ours = {agent.id: agent.started for agent in job.plan.agents}
+        there = [record for record in job.agents.values() if job.plan.agent(record.agent).started]
+        ours = {record.id for record in there}
         return _Work(
             target,
-            replaced=tuple(name for name in started if ours.get(name.partition("/")[2], False)),
-            added=tuple(name for name in started if not ours.get(name.partition("/")[2], False)),
+            replaced=tuple(name for name in started if name in ours),
+            added=tuple(name for name in started if name not in ours),
             removed=tuple(
-                agent.id
-                for agent in job.agents.values()
-                if ours[agent.agent] and (agent.agent not in target.agents or not plan.agent(agent.agent).started)
+                record.id
+                for record in there
+                if record.name not in target.agents or not plan.agent(record.agent).started
             ),
+            whose={record.name: record.agent for record in (*there, *target.agents.values())},
         )
 
     async def _orders(self, work: _Work, secrets: Secrets) -> list[LaunchOrder]:
@@ -307,7 +314,8 @@ class Applying:
             self._jobs.life.note(job, state, cause, record.state if record is not None else state)
         if state.status in _GONE and state.incarnation:
             ended = state.last_exit.reason if state.last_exit else cause
-            self._jobs.died(name, agent, state.incarnation, "replaced" if former else ended)
+            whose = work.whose.get(agent, agent) if work is not None else agent
+            self._jobs.died(name, whose, state.incarnation, "replaced" if former else ended)
         if record is None or work is None or (record.id not in work.replaced and record.id not in work.added):
             return
         record.state = state

@@ -228,12 +228,16 @@ class FrontDoor:
     def _ask(self, agent: AgentRecord, call: rpc.Call, admitted: Admitted, claims: Claims) -> Any:
         """A query."""
         query = admitted.query
-        done = self._placing.begin(agent, query.row.context_id)
+        job, session = self._state.jobs[query.row.job], query.row.context_id
+        done = self._placing.begin(agent, session)
+
+        def post(process: AgentRecord) -> AbstractAsyncContextManager[Any]:
+            return self._post(process, call, admitted.params, admitted.headers, claims)
 
         async def work(relay: Relay) -> None:
             try:
                 await self._state.open_task(query.row)
-                async with self._post(agent, call, admitted.params, admitted.headers, claims) as response:
+                async with self._placing.reached(job, agent, session, post) as response:
                     media = response.headers.get("content-type", _JSON)
                     if response.status != 200:
                         raise _refusal(agent, response.status, await response.read())
@@ -248,6 +252,7 @@ class FrontDoor:
                         answer = self._whole(await response.read(), admitted, agent)
                         relay.begin(Head(_JSON, answer, headers=_returned(response.headers)))
             except PeerError as error:
+                self._placing.fell(agent, error)
                 if not query.ended:
                     query.end(error=error.message, reason=error.reason)
                     row = query.row

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from teamwright.engine.records import AgentRecord, JobRecord
+from teamwright.engine.records import JobRecord
 from teamwright.host.api import AgentState, Cause
 from teamwright.tracing import vocabulary as v
 from teamwright.tracing.propagation import ParentContext
@@ -52,7 +52,7 @@ class LifeCycle:
         if job.trace_id is None or job.span_id is None:
             return
         parent = ParentContext(job.trace_id, job.span_id)
-        agent = _process(job, state).agent
+        agent = _agent(job, state)
         match state.status:
             case "starting":
                 self._start(job, agent, state, parent)
@@ -142,10 +142,12 @@ class LifeCycle:
             span.fail("superseded", reason="superseded").end()
 
 
-def _process(job: JobRecord, state: AgentState) -> AgentRecord:
-    return job.agents[state.id.partition("/")[2]]
+def _agent(job: JobRecord, state: AgentState) -> str:
+    """The agent that a process is of; one that the job has no more goes by its own name."""
+    name = state.id.partition("/")[2]
+    return job.agents[name].agent if name in job.agents else name
 
 
 def _replica(job: JobRecord, state: AgentState) -> str | None:
-    found = _process(job, state)
-    return found.name if found.replica is not None else None
+    found = job.agents.get(state.id.partition("/")[2])
+    return found.name if found is not None and found.replica is not None else None

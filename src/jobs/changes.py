@@ -45,6 +45,10 @@ class Changes:
         """Whether the job is already what the plan says."""
         return not (self.added or self.removed or self.changed or self.keys or self.code or self.packages)
 
+    def disturbs(self, agent: str) -> bool:
+        """Whether processes of the agent that are there have to be others; more or fewer replicas leave them alone."""
+        return any(item["key"] != "replicas" for item in self.changed.get(agent, ()))
+
     def to_dict(self) -> dict[str, Any]:
         """The JSON of `apply`."""
         return {
@@ -107,10 +111,18 @@ def _why(agent: str, file: Iterable[Mapping[str, Any]], unlike: list[str], code:
 
 def _unlike(agent: str, before: Plan, after: Plan, orders: tuple[Orders, Orders]) -> list[str]:
     """The parts in which an agent's orders differ; of a `url:` agent, which has none, those of its plan."""
-    one, other = (plan.get(agent) for plan in orders)
+    plans = before.agent(agent), after.agent(agent)
+    shared = [name for name in plans[0].processes if name in plans[1].processes]
+    if plans[0].replicas != plans[1].replicas:
+        found = [_of_orders(orders[0][name], orders[1][name]) for name in shared]
+        return list(dict.fromkeys(["replicas", *(part for parts in found for part in parts)]))
+    one, other = (plan.get(shared[0]) for plan in orders)
     if one is None or other is None:
-        plans = [dataclasses.asdict(plan.agent(agent)) for plan in (before, after)]
-        return _different(plans[0], plans[1], _PLACE)
+        return _different(dataclasses.asdict(plans[0]), dataclasses.asdict(plans[1]), _PLACE)
+    return _of_orders(one, other)
+
+
+def _of_orders(one: LaunchOrder, other: LaunchOrder) -> list[str]:
     spec = [field.name for field in dataclasses.fields(AgentSpec)]
     values = [{**{name: getattr(order.spec, name) for name in spec}, **_around(order)} for order in (one, other)]
     return _different(values[0], values[1], _NOT_COMPARED)

@@ -47,7 +47,7 @@ class AgentEntry:
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready. Shares its parts with the entry: `asdict` would copy a page's hundred cards for 10 ms."""
         return {
-            **{item.name: getattr(self, item.name) for item in fields(self)},
+            **{item.name: getattr(self, item.name) for item in fields(self) if item.name != "replica"},
             "skills": list(self.skills),
             "replicas": list(self.replicas),
         }

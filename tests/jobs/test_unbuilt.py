@@ -6,8 +6,8 @@ import pytest
 
 from teamwright.jobs import agent_plans
 from teamwright.jobs.older import OLDER
-from teamwright.jobs.source import KeyPath
-from teamwright.jobs.unbuilt import TABLE
+from teamwright.jobs.source import KeyPath, read
+from teamwright.jobs.unbuilt import TABLE, Row, check
 from teamwright.jobs.validation import keys_at
 
 if TYPE_CHECKING:
@@ -60,16 +60,11 @@ def test_this_machine_by_any_name(target: str, folder: Folder) -> None:
 
 
 def test_other_unbuilt_keys_start_with_one_warning_each(folder: Folder) -> None:
-    text = """
-        agents:
-          - {id: a, replicas: 2, route: any, calls: [b]}
-          - {id: b, replicas: 3}
-    """
-    warnings = folder.load(text).warnings
-    assert len(warnings) == 2
-    (replicas,) = [warning for warning in warnings if "replicas" in warning]
-    assert replicas.startswith("team.yaml:2: agents[0].replicas: agent 'a': ")
-    assert replicas.endswith("(and 1 more)")
+    source = read(folder.write("team.yaml", "agents:\n  - {id: a, group: x}\n  - {id: b, group: y}"), {})
+    refused, (warning,) = check(source, (Row("agent.group", "groups are not built yet"), Row("watch", "no watchers")))
+    assert not refused
+    assert "agents[0].group: agent 'a': groups are not built yet" in warning
+    assert warning.endswith("(and 1 more)")
 
 
 def test_the_table_names_keys_that_exist() -> None:

@@ -114,6 +114,41 @@ def test_free_text_is_ranked() -> None:
     assert "team.weather" not in listed(registry, q="weather")
 
 
+def test_replicas_are_one_entry() -> None:
+    clock = Clock()
+    registry = Registry(lease=30, clock=clock)
+    for number in range(2):
+        mine = {**ENTRY, "url": f"http://127.0.0.1:{8600 + number}", "incarnation": f"i{number}", "replica": number}
+        registry.register(mine, AGENT)
+    (entry,) = registry.list()
+    assert [(each["replica"], each["url"]) for each in entry.replicas] == [
+        (0, "http://127.0.0.1:8600"),
+        (1, "http://127.0.0.1:8601"),
+    ]
+    assert "replica" not in entry.to_dict() and entry.url == "http://127.0.0.1:8600"
+    for number in range(2):
+        load = {"working": number + 1, "waiting": 0}
+        registry.heartbeat("team.lead", {"incarnation": f"i{number}", "load": load}, AGENT)
+    assert registry.get("team.lead").load == {"working": 3, "waiting": 0}
+    with pytest.raises(UnknownJob):
+        registry.heartbeat("team.lead", {"incarnation": "i9"}, AGENT)
+
+    registry.note("team", "lead", "i0", "unhealthy")
+    entry = registry.get("team.lead")
+    assert (entry.status, entry.url) == ("healthy", "http://127.0.0.1:8601")
+    assert [each["status"] for each in entry.replicas] == ["unhealthy", "healthy"]
+    registry.drop("team", "lead", "i0")
+    assert [each["replica"] for each in registry.get("team.lead").replicas] == [1]
+    registry.register({**ENTRY, "incarnation": "i2", "replica": 0}, AGENT)
+    assert registry.remove("team.lead", AGENT, "i0") is False  # it has a successor
+    clock.now += 20
+    registry.heartbeat("team.lead", {"incarnation": "i1"}, AGENT)
+    clock.now += 20
+    registry.heartbeat("team.lead", {"incarnation": "i1"}, AGENT)
+    assert [each["replica"] for each in registry.get("team.lead").replicas] == [1]  # the other's lease is over
+    assert registry.remove("team.lead", AGENT, "i1") is True and registry.list() == []
+
+
 def test_words_that_thousands_of_cards_hold() -> None:
     registry = Registry()
     fill(registry, **{f"a{n}": "Works for the company" for n in range(2001)})

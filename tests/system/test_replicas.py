@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -194,3 +195,27 @@ def test_another_replica_goes_on(team: Deploy, client: Client) -> None:
     assert who(after.answer) == replicas(client, "frail")[name]["pid"]
     with pytest.raises(TeamwrightError, match="keeper-9"):
         client.query("twins", "x", agent="keeper-9")
+
+
+def test_apply_changes_their_number(deploy: Deploy, tmp_path: Path) -> None:
+    shutil.copy(TEAM.with_name("twins.py"), tmp_path)
+    file = tmp_path / "twins.yaml"
+
+    def write(count: int) -> Path:
+        file.write_text(f"agents: [{{id: keeper, type: Keeper, module: twins, replicas: {count}}}]")
+        return file
+
+    deploy("start", write(2)).ok()
+    with connected(deploy) as client:
+        first = client.query("twins", "one", session="s")
+        two = {name: each["pid"] for name, each in replicas(client, "keeper").items()}
+        deploy("apply", write(3), "--yes").ok()
+        three = {name: each["pid"] for name, each in replicas(client, "keeper").items()}
+        assert three.items() > two.items() and list(three) == ["keeper-0", "keeper-1", "keeper-2"]
+        deploy("apply", write(1), "--yes").ok()
+        (keeper,) = client.job("twins")["agents"]
+        assert (keeper["status"], keeper["replicas"]) == ("healthy", [])
+        last = client.query("twins", "two", session="s")
+        assert words(last.answer) == ["one", "two"]
+        assert who(first.answer) in two.values() and who(last.answer) == keeper["pid"] not in three.values()
+    deploy("stop", "--all").ok()
