@@ -37,11 +37,13 @@ def connect(
     start: bool,
     stay: bool = False,
     host: bool = False,
+    tied: bool = False,
     environ: Mapping[str, str] = os.environ,
 ) -> Client:
     """A client of the home's engine, which is started if need be and `start` is set.
 
-    `port` counts for an engine that is started; `stay` has it stay without jobs; `host` starts its host at once.
+    `port` counts for an engine that is started; `stay` has it stay without jobs; `host` starts its host at once;
+    `tied`: it ends with this process, its jobs too.
     Raises EngineUnavailable without an engine, HomeError, or EngineError (the port is taken).
     """
     for _ in range(3):
@@ -51,7 +53,7 @@ def connect(
         if not start:
             raise EngineUnavailable(f"no engine of {home.path} is running", status=503, hint="deploy engine start")
         home.create()
-        if (client := _spawn(home, port, environ, stay=stay, host=host)) is not None:
+        if (client := _spawn(home, port, environ, stay=stay, host=host, tied=tied)) is not None:
             return client
     raise EngineUnavailable(f"no engine of {home.path} comes up", status=503, hint=f"see {home.guard_log}")
 
@@ -107,7 +109,9 @@ def _join(home: Home, found: EngineFile, environ: Mapping[str, str], *, start: b
     return client
 
 
-def _spawn(home: Home, port: int | None, environ: Mapping[str, str], *, stay: bool, host: bool) -> Client | None:
+def _spawn(
+    home: Home, port: int | None, environ: Mapping[str, str], *, stay: bool, host: bool, tied: bool
+) -> Client | None:
     """A client of a new engine; None when somebody else's is just coming up."""
     collector = collector_process(environ)
     check(environ)  # what the engine would only say in its log
@@ -121,6 +125,7 @@ def _spawn(home: Home, port: int | None, environ: Mapping[str, str], *, stay: bo
         "port": port,
         "stay": stay,
         "host": host,
+        "tied": tied,
         "collector": collector,
         "version": __version__,
         "fingerprint": fingerprint(),

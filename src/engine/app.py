@@ -395,6 +395,7 @@ class Engine:
                     gate,
                     issuer,
                     status=self.status,
+                    waiting=lambda: "waiting for the host" if self._busy() and not self.link.connected else None,
                     stop=self._stop_all,
                     restart=self._restart,
                     stay=self._stay,

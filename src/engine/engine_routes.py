@@ -28,6 +28,7 @@ def routes(
     issuer: Issuer,
     *,
     status: Callable[[], Mapping[str, Any]],
+    waiting: Callable[[], str | None],
     stop: Callable[[], Awaitable[None]],
     restart: Callable[[str, str], None],
     stay: Callable[[], None],
@@ -35,12 +36,17 @@ def routes(
 ) -> list[Route]:
     """`status` is the JSON of GET /engine; `stop` ends all jobs and everything.
 
+    `waiting` says what is still to come before all jobs of this home can be asked; None: nothing.
     `restart` replaces this engine by one of that version and fingerprint; `stay` keeps it without jobs; `forward`
     sends spans to more receivers, and gives how all of them fare.
     """
 
     async def alive(request: Request) -> Response:
         return PlainTextResponse("ok")
+
+    async def ready(request: Request) -> Response:
+        why = waiting()
+        return PlainTextResponse("ok") if why is None else PlainTextResponse(why, status_code=503)
 
     async def show(request: Request) -> Response:
         gate.operator(request)
@@ -86,7 +92,7 @@ def routes(
 
     return [
         Route("/livez", alive, methods=["GET"]),
-        Route("/readyz", alive, methods=["GET"]),
+        Route("/readyz", ready, methods=["GET"]),
         Route("/engine", show, methods=["GET"]),
         Route("/engine/stop", end, methods=["POST"]),
         Route("/engine/restart", replace, methods=["POST"]),

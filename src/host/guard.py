@@ -6,6 +6,7 @@ Run by file path, without site-packages: `python -I -S guard.py ORDER`. ORDER is
     python                    what engine and host are run with
     port                      the engine's: a number, 0 = any, null = 8500 or the next free one
     stay, host                `deploy engine start`; start the host at once
+    tied                      true: `deploy engine start --foreground`: without our starter we stop everything and leave
     collector                 true: spans are taken in by a process of their own
     version, fingerprint      of the code, for engine.json
     env                       the allow-listed environment of everything below; else the guard's own
@@ -299,6 +300,9 @@ class Guard:
         self._lifeline = None
         if not data.startswith(b"ok"):
             self.log("whoever started us has gone without a word")
+            if self.order.get("tied"):
+                self._leave()
+                return
             self._client_gone = self.engine.pid is None  # a later engine has nothing to do with it
             self.engine.tell({"event": "client_gone"})
 
