@@ -18,10 +18,10 @@ from starlette.types import ASGIApp
 
 from teamwright import __version__
 from teamwright.agents.replicas import replica_name
-from teamwright.agents.session_retention import job_of, prune_file, session_files
 from teamwright.engine import (
     answers,
     engine_routes,
+    forgetting,
     gauges,
     jaeger_routes,
     job_routes,
@@ -71,9 +71,6 @@ from teamwright.tracing.storing.retention import Retention
 from teamwright.tracing.storing.shedding import shedding
 
 log = logging.getLogger("teamwright.engine")
-
-#: Seconds between two looks for queries to forget.
-_RETENTION_PAUSE = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,8 +176,10 @@ class Engine:
         self._tasks = [
             asyncio.create_task(self.link.run(), name="line to the host"),
             asyncio.create_task(self.idle.run(), name="idle"),
-            asyncio.create_task(self._forget_runs(), name="retention of runs"),
-            asyncio.create_task(self._forget_sessions(), name="retention of sessions"),
+            asyncio.create_task(forgetting.runs(self.state, self.order.retention), name="retention of runs"),
+            asyncio.create_task(
+                forgetting.sessions(self.order.home, self.state, self.order.sessions), name="retention of sessions"
+            ),
             asyncio.create_task(self._recover(self.spans.lying_about()), name="recovery"),
             asyncio.create_task(self._send_metrics(), name="metrics"),
         ]
@@ -315,20 +314,6 @@ class Engine:
 
     def _busy(self) -> bool:
         return bool(self.state.active())
-
-    async def _forget_runs(self) -> None:
-        """Queries are remembered as long as their traces may be."""
-        while (age := self.order.retention.age) is not None:
-            self.state.forget_runs(time.time_ns() - int(age * 1e9))
-            await asyncio.sleep(_RETENTION_PAUSE)
-
-    async def _forget_sessions(self) -> None:
-        """Agents that run see to their own conversations; those of the others are nobody else's."""
-        while self.order.sessions != Retention():
-            for path in await asyncio.to_thread(session_files, self.order.home):
-                if job_of(path) not in {job.name for job in self.state.active()}:
-                    await asyncio.to_thread(prune_file, path, self.order.sessions)
-            await asyncio.sleep(_RETENTION_PAUSE)
 
     async def _recover(self, found: Iterable[SpoolName]) -> None:
         """Follow the queries of former engines to their ends, then close what else those left open."""

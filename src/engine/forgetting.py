@@ -1,0 +1,30 @@
+"""What the engine forgets in time: queries that have ended, and the conversations of jobs that don't run."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from teamwright.agents.session_retention import job_of, prune_file, session_files
+from teamwright.engine.state import EngineState
+from teamwright.home import Home
+from teamwright.tracing.storing.retention import Retention
+
+#: Seconds between two looks.
+_PAUSE = 600.0
+
+
+async def runs(state: EngineState, retention: Retention) -> None:
+    """Queries are remembered as long as their traces may be. Runs until it is cancelled."""
+    while (age := retention.age) is not None:
+        state.forget_runs(time.time_ns() - int(age * 1e9))
+        await asyncio.sleep(_PAUSE)
+
+
+async def sessions(home: Home, state: EngineState, retention: Retention) -> None:
+    """Agents that run see to their own conversations; those of the others are nobody else's."""
+    while retention != Retention():
+        for path in await asyncio.to_thread(session_files, home):
+            if job_of(path) not in {job.name for job in state.active()}:
+                await asyncio.to_thread(prune_file, path, retention)
+        await asyncio.sleep(_PAUSE)
