@@ -26,13 +26,15 @@ from teamwright.tracing.messages import to_json
 from teamwright.tracing.spans import ModelSpan
 
 if TYPE_CHECKING:
-    from google.genai import errors, types
+    from google.genai import Client, errors, types
 
 _WHO = "Gemini"
 #: Names that other backends have for the same options.
 _NAMES = {"max_tokens": "max_output_tokens", "stop": "stop_sequences"}
 _OURS = ("system_instruction", "tools", "automatic_function_calling", "http_options", "response_json_schema")
 _KEYS = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
+#: The variable with the server's address: of the Gemini API, of Vertex AI.
+_ADDRESSES = ("GOOGLE_GEMINI_BASE_URL", "GOOGLE_VERTEX_BASE_URL")
 
 
 class GeminiBackend:
@@ -43,10 +45,14 @@ class GeminiBackend:
     async def open(self, config: BackendConfig) -> None:
         """Read the options and make the client; nothing is asked of the server yet. Raises UserError."""
         # 0.8 s and 56 MB, so only where it is used
-        from google.genai import Client, errors, types
+        from google.auth.exceptions import GoogleAuthError
+        from google.genai import errors, types
 
         self._types: Any = types
-        self._failures = (httpx.HTTPError, ModelError, errors.APIError, errors.UnknownApiResponseError)
+        self._no_access = GoogleAuthError
+        self._failures = (
+            httpx.HTTPError, ModelError, errors.APIError, errors.UnknownApiResponseError, GoogleAuthError,
+        )  # fmt: skip
         options = Options(self.name, config.options, CATALOG[self.name].options or ())
         self._config = config
         self._calling = Calling.of(config, options)
@@ -54,9 +60,10 @@ class GeminiBackend:
         self._refuses: set[str] = set()
         self._generation = _generation(config.model_options, options, types.GenerateContentConfig)
         self._most: int = self._generation.max_output_tokens or 0
-        base = options.text("base_url") or os.environ.get("GOOGLE_GEMINI_BASE_URL") or None
+        vertex = options.flag("vertex", os.environ.get("GOOGLE_GENAI_USE_VERTEXAI", "").lower() in ("1", "true"))
+        self._project = options.text("project") or os.environ.get("GOOGLE_CLOUD_PROJECT")
+        base = options.text("base_url") or os.environ.get(_ADDRESSES[vertex]) or None
         self._base = base
-        vertex = os.environ.get("GOOGLE_GENAI_USE_VERTEXAI", "").lower() in ("1", "true")
         self._provider = "gcp.vertex_ai" if vertex else "gcp.gemini"
         local = base is not None and is_local(httpx.URL(base).host)
         self._key = next(filter(None, map(os.environ.get, _KEYS)), None)
@@ -67,11 +74,23 @@ class GeminiBackend:
         http_options = types.HttpOptions(
             base_url=base, timeout=int(self._calling.timeout * 1000), httpx_async_client=self._http
         )
-        self._client = (
-            Client(vertexai=True, http_options=http_options)
-            if vertex
-            else Client(api_key=self._key or "none", vertexai=False, http_options=http_options)
-        )
+        self._client = self._connect(options, http_options, vertex=vertex)
+
+    def _connect(self, options: Options, http_options: Any, *, vertex: bool) -> Client:
+        """The SDK's client. For Vertex AI a project with the machine's Google credentials, else a key ("express")."""
+        from google.genai import Client
+
+        location = options.text("location") or os.environ.get("GOOGLE_CLOUD_LOCATION") or "global"
+        if not vertex:
+            return Client(api_key=self._key or "none", vertexai=False, http_options=http_options)
+        if self._project is None and self._key is not None:
+            return Client(vertexai=True, api_key=self._key, http_options=http_options)
+        try:
+            # Given here, they count beside a base URL too; from the environment the SDK would drop them then.
+            return Client(vertexai=True, project=self._project, location=location, http_options=http_options)
+        except (self._no_access, ValueError) as error:
+            hint = "set project in backend_options, and GOOGLE_APPLICATION_CREDENTIALS or `gcloud auth`"
+            raise options.wrong(f"Vertex AI: {' '.join(str(error).split())}", hint=hint) from None
 
     async def close(self) -> None:
         await self._http.aclose()
@@ -80,7 +99,7 @@ class GeminiBackend:
     async def run(self, turn: Turn) -> Answer:
         """Model and tools in turn until it answers."""
 
-        place = self._base or os.environ.get("GOOGLE_CLOUD_PROJECT") or _WHO
+        place = self._base or self._project or _WHO
         account = Account(self._provider, self._key or place)
 
         async def step(entries: Sequence[Entry]) -> Reply:
@@ -153,6 +172,8 @@ class GeminiBackend:
     def _as_error(self, problem: Exception) -> ModelError:
         if isinstance(problem, ModelError):
             return problem
+        if isinstance(problem, self._no_access):
+            return ModelError(f"Vertex AI gives no access: {problem.args[0]}", reason="bad_key")
         if isinstance(problem, httpx.HTTPError):
             return broken(problem, _WHO, self._calling.timeout)
         if not hasattr(problem, "details"):

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from teamwright.backends.api import BackendConfig, File, Message, Tool, Turn
 from teamwright.backends.calls import ModelError
@@ -195,6 +199,79 @@ async def test_wrong_options(options: Any, model_options: Any, words: str, monke
 def test_which_models_have_thoughts_to_show() -> None:
     assert thinks("gemini-2.5-flash") and thinks("models/gemini-3-pro")
     assert not thinks("gemini-2.0-flash") and not thinks("gemini-2.5-flash-image") and not thinks("gemma-3")
+
+
+@pytest.fixture
+def credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+    """A service account whose tokens come from a server of this machine; what it is asked, and what it says."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    state: dict[str, Any] = {"asked": 0, "status": 200}
+
+    class Tokens(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            state["asked"] += 1
+            good = state["status"] == 200
+            said = {"access_token": "t0ken", "expires_in": 3600} if good else {"error": "invalid_grant"}
+            self.send_response(state["status"])
+            self.send_header("content-type", "application/json")
+            self.end_headers()
+            self.wfile.write(json.dumps(said).encode())
+
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Tokens) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        account = {
+            "type": "service_account", "project_id": "of-the-account", "private_key_id": "1", "private_key": secret,
+            "client_email": "a@b", "client_id": "1", "token_uri": f"http://127.0.0.1:{server.server_port}/token",
+        }  # fmt: skip
+        (tmp_path / "account.json").write_text(json.dumps(account))
+        monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "account.json"))
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        yield state
+        server.shutdown()
+
+
+async def test_vertex_ai_with_a_project(
+    standin: GenerateContent, credentials: dict[str, Any], fake_turn: Any, spans: Any
+) -> None:
+    standin.say(Reply(calls=[Call("add", {"a": 1, "b": 2})]), Reply("3"))
+    where = {"vertex": True, "project": "our-project", "location": "europe-west4"}
+    async with opened(standin, options=where) as backend:
+        assert (await backend.run(fake_turn("1+2?", tools=[add()]))).text == "3"
+    place = "/projects/our-project/locations/europe-west4/publishers/google/models/gemini-2.5-flash:"
+    assert all(place in seen.path for seen in standin.requests)
+    assert {seen.headers["authorization"] for seen in standin.requests} == {"Bearer t0ken"}
+    assert credentials["asked"] == 1
+    chats = [values for name, values, _ in spans() if name.startswith("chat ")]
+    assert {values["gen_ai.provider.name"] for values in chats} == {"gcp.vertex_ai"} and chats[1]["teamwright.cost_usd"]
+
+
+async def test_vertex_ai_that_gives_no_access(
+    standin: GenerateContent, credentials: dict[str, Any], fake_turn: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    standin.say()
+    credentials["status"] = 400
+    async with opened(standin, options={"vertex": True, "project": "p"}) as backend:
+        with pytest.raises(ModelError, match=r"Vertex AI gives no access: .*invalid_grant") as caught:
+            await backend.run(fake_turn("go"))
+    assert caught.value.reason == "bad_key" and standin.requests == []
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/nowhere.json")
+    with pytest.raises(UserError, match="Vertex AI: .*nowhere"):
+        await gemini.create().open(BackendConfig("a", "", "gemini-2.5-flash", {}, {"vertex": True}, "."))
+
+
+async def test_vertex_ai_with_a_key(standin: GenerateContent, fake_turn: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOOGLE_GENAI_USE_VERTEXAI", "true")
+    monkeypatch.setenv("GOOGLE_API_KEY", "express-key")
+    standin.say(Reply("yes"))
+    async with opened(standin) as backend:
+        assert (await backend.run(fake_turn("go"))).text == "yes"
+    (seen,) = standin.requests
+    assert seen.headers["x-goog-api-key"] == "express-key" and "/publishers/google/models/" in seen.path
 
 
 def test_the_page_says_of_every_part_and_reason_what_becomes_of_it() -> None:
