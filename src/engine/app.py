@@ -181,7 +181,7 @@ class Engine:
                 forgetting.sessions(self.order.home, self.state, self.order.sessions), name="retention of sessions"
             ),
             asyncio.create_task(self._recover(self.spans.lying_about()), name="recovery"),
-            asyncio.create_task(self._send_metrics(), name="metrics"),
+            asyncio.create_task(gauges.send(self.spans.keeper, self._gauges, self.order.metrics_every), name="metrics"),
         ]
         self.checkups.sync()
         self.owners.sync()
@@ -303,14 +303,6 @@ class Engine:
     def _gauges(self) -> Iterator[Gauge]:
         yield from gauges.of_agents(map(self.jobs.view, self.state.active()), self.registry.list())
         yield from gauges.of_providers(self.providers.view())
-
-    async def _send_metrics(self) -> None:
-        while self.order.metrics_every > 0:
-            await asyncio.sleep(self.order.metrics_every)
-            try:
-                await self.spans.keeper.send_metrics(list(self._gauges()))
-            except (TeamwrightError, OSError) as error:
-                log.warning("metrics could not be sent on: %s", error)
 
     def _busy(self) -> bool:
         return bool(self.state.active())

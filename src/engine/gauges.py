@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from teamwright.engine.keeper import Keeper
+from teamwright.errors import TeamwrightError
 from teamwright.registry.records import AgentEntry
 from teamwright.tracing import vocabulary as v
 from teamwright.tracing.metrics.instruments import KEY, Gauge
+
+log = logging.getLogger("teamwright.engine")
 
 _UP = ("healthy", "busy")
 
@@ -39,3 +45,13 @@ def of_providers(views: Iterable[Mapping[str, Any]]) -> Iterator[Gauge]:
             yield Gauge("teamwright.provider.working", which, float(key["working"]))
             yield Gauge("teamwright.provider.waiting", which, float(key["waiting"]))
             yield Gauge("teamwright.provider.backing_off", which, key["backs_off_s"])
+
+
+async def send(keeper: Keeper, found: Callable[[], Iterable[Gauge]], every: float) -> None:
+    """Send them on to the receivers that take metrics, every so many seconds; 0 = never. Runs until it is cancelled."""
+    while every > 0:
+        await asyncio.sleep(every)
+        try:
+            await keeper.send_metrics(list(found()))
+        except (TeamwrightError, OSError) as error:
+            log.warning("metrics could not be sent on: %s", error)
