@@ -260,7 +260,7 @@ async def test_vertex_ai_that_gives_no_access(
             await backend.run(fake_turn("go"))
     assert caught.value.reason == "bad_key" and standin.requests == []
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/nowhere.json")
-    with pytest.raises(UserError, match="Vertex AI: .*nowhere"):
+    with pytest.raises(UserError, match=r"Vertex AI: .*nowhere"):
         await gemini.create().open(BackendConfig("a", "", "gemini-2.5-flash", {}, {"vertex": True}, "."))
 
 
