@@ -32,6 +32,11 @@ _REASONS = {
 }  # fmt: skip
 #: Seconds that code in a thread waits to be told that it may go on.
 _PATIENCE = 1.0
+#: Tokens that a sub-agent's call tells of: they are counted with the whole conversation.
+_SEEN = {
+    "input_tokens": v.INPUT_TOKENS, "cache_read_tokens": v.CACHE_READ_TOKENS,
+    "cache_write_tokens": v.CACHE_WRITE_TOKENS,
+}  # fmt: skip
 _CANCELLED = ("CancelledError", "Cancelled")
 
 
@@ -46,10 +51,13 @@ class Observer:
         self.task = asyncio.current_task()
         self._lock = threading.RLock()
         self._spans: dict[int, ActiveSpan] = {}
+        #: Spans of others that ours may be below, and what model calls have cost.
+        self._places: dict[int, ActiveSpan] = {}
+        self._costs: dict[int, float] = {}
         self._closed = False
         self.over: LimitReached | None = None
         #: The run as the code in this process has it.
-        self.scope = inside.Scope(self.take, self.below) if here else None
+        self.scope = inside.Scope(self.take, self.below, self._note_place) if here else None
         self._checks: list[Callable[[], None]] = []
 
     def take(self, record: Mapping[str, Any]) -> None:
@@ -64,7 +72,7 @@ class Observer:
             elif "end" in record:
                 self._end(self._spans.get(record["end"]), record)
             else:
-                self._used(Usage(**record["count"]))
+                self._beyond(record["count"])
         with self._lock:
             checks, self._checks = self._checks, []
         if checks:
@@ -126,17 +134,21 @@ class Observer:
         self._spans[record["begin"]] = span
 
     def _above(self, record: Mapping[str, Any]) -> ActiveSpan:
-        if (known := self._spans.get(record.get("parent", 0))) is not None:
-            return known
+        if "parent" in record:
+            number = record["parent"]
+            return self._spans.get(number) or self._places.get(number, self._base)
         current = self._turn.tracer.current()
         if self._here and current.trace_id == self._base.trace_id:
             return current
         return self._spans.get(record.get("below", 0), self._base)
 
+    def _note_place(self, number: int) -> None:
+        current = self._turn.tracer.current()
+        self._places[number] = current if current.trace_id == self._base.trace_id else self._base
+
     def _note(self, span: ActiveSpan | None, record: Mapping[str, Any]) -> None:
         event, at = record["event"], int(record["at"])
-        if span is None:
-            span = self._base
+        span = span or self._places.get(record["note"], self._base)
         if event == "first token" and isinstance(span, ModelSpan):
             span.first_token(at)
         elif event == "rate limit":
@@ -156,7 +168,7 @@ class Observer:
                     answer, finish_reason=record.get("finish"), model=record.get("model"),
                     response_id=record.get("response_id"),
                 )  # fmt: skip
-            self._model_used(span, record.get("usage"))
+            self._model_used(span, record)
         elif isinstance(span, ToolSpan):
             span.result(record.get("result", ""))
         elif answer:
@@ -168,11 +180,15 @@ class Observer:
             span.set({v.ENDED_EARLY: True})
         span.end(int(record["at"]))
 
-    def _model_used(self, span: ModelSpan, usage: Mapping[str, Any] | None) -> None:
+    def _model_used(self, span: ModelSpan, record: Mapping[str, Any]) -> None:
+        usage = record.get("usage")
         if not usage:
+            seen = record.get("seen_usage") or {}
+            span.set({name: seen.get(key) for key, name in _SEEN.items()})
             self._used(Usage(model_calls=1))
             return
         span.usage(**usage)
+        self._costs[record["end"]] = span.cost_usd or 0.0
         self._used(
             Usage(
                 input_tokens=usage.get("input_tokens") or 0,
@@ -184,6 +200,12 @@ class Observer:
         )
 
     # --- limits ---------------------------------------------------------------------------------------
+
+    def _beyond(self, count: Mapping[str, Any]) -> None:
+        """Tokens and dollars of a whole conversation, of which some have been counted with their calls."""
+        known = sum(self._costs.get(number, 0.0) for number in count["beyond"])
+        cost = max(0.0, count["cost_usd"] - known)
+        self._used(Usage(count["input_tokens"], count["output_tokens"], cost_usd=cost, estimated=True))
 
     def _used(self, usage: Usage) -> None:
         self._checks.append(lambda: self._turn.count(usage))

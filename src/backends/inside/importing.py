@@ -11,18 +11,22 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-from . import crewai, gemini
+from . import claude, crewai, gemini
 from .scope import complain, safely
 
 #: module: what is done with it as soon as it is there.
 _PATCHES: dict[str, Callable[[Any], None]] = {
     "google.genai.models": gemini.models,
     "google.genai._extra_utils": gemini.functions,
+    "claude_agent_sdk": claude.tools,
+    "claude_agent_sdk._internal.query": claude.conversations,
+    "claude_agent_sdk._internal.transport.subprocess_cli": claude.command_line,
     "crewai.events.event_bus": crewai.events,
 }
 #: SDK: those of its modules that have to be there, so that it is one that we know.
 _NEEDED: dict[str, tuple[str, ...]] = {
     "google.genai": ("google.genai.models", "google.genai._extra_utils"),
+    "claude_agent_sdk": ("claude_agent_sdk._internal.query", "claude_agent_sdk._internal.transport.subprocess_cli"),
     "crewai": ("crewai.events.event_bus",),
 }
 

@@ -5,10 +5,11 @@
     {begin: 5, kind: agent, at, parent, below, name, messages}
     {note: 3, at, event: first token | retry | rate limit | compaction | denied, …}
     {end: 3, at, answer, finish, model, response_id, usage, result, error: {text, reason, status, type}, early}
-    {count: usage}                      what no span tells of
+    {count: {input_tokens, output_tokens, cost_usd, beyond}}
+                                        what no span tells of; the dollars hold those of the calls in `beyond`
 
-Times are Unix times in ns. `parent` is a begun one that it certainly belongs to; `below` the one whose code was
-running, in this context, when it began. Messages are those of the GenAI conventions.
+Times are Unix times in ns. `parent` is a begun one that it certainly belongs to (0: the run itself); `below` the one
+whose code was running, in this context, when it began. Messages are those of the GenAI conventions.
 """
 
 from __future__ import annotations
@@ -51,15 +52,20 @@ class Stopped(RuntimeError):
 
 
 class Scope:
-    """One run. `record` takes what is told, in any thread; `enter` makes a begun span the current one elsewhere."""
+    """One run. `record` takes what is told, in any thread.
+
+    `enter` makes a begun span the current one elsewhere, `place` notes the current one there under a number.
+    """
 
     def __init__(
         self,
         record: Callable[[dict[str, Any]], None],
         enter: Callable[[int], AbstractContextManager[Any]] | None = None,
+        place: Callable[[int], None] | None = None,
     ) -> None:
         self._record = record
         self._enter = enter
+        self._place = place
         self._lock = threading.Lock()
         self._asked: list[Asked] = []
         #: What each SDK's eyes keep from one moment to the next.
@@ -87,6 +93,14 @@ class Scope:
     def count(self, **usage: Any) -> None:
         """What was used beside the model calls that were told."""
         self._tell({"count": usage})
+
+    def place(self) -> int:
+        """Where this code runs, as a number that may be the `parent` of what begins elsewhere, later."""
+        if self._place is None:
+            return _below.get() or 0
+        number = next(_numbers)
+        self._place(number)
+        return number
 
     @contextlib.contextmanager
     def inside(self, number: int) -> Iterator[None]:

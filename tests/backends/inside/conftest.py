@@ -34,11 +34,12 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
     """
     with closing(_Stack()) as stack:
 
-        def start(standin: Any, code: str, environment: Any, agents: Sequence[str] = ("here", "own")) -> World:
+        def start(standin: Any, code: str, environment: Any, answer: str = ANSWER) -> World:
+            agents = ("here", "own")
             folder = tmp_path_factory.mktemp("inside")
             model = stack.enter(standin)
             team = stack.enter(closing(Team(folder)))
-            team.write("bot.py", textwrap.dedent(code) + textwrap.dedent(ANSWER))
+            team.write("bot.py", textwrap.dedent(code) + textwrap.dedent(answer))
             team.write("poems.py", "def write(text):\n    return f'a poem about {text}'\n")
             callers = tuple(f"{JOB}/{agent}" for agent in agents)
             team.launch("poet", kind="run", run="poems:write", callers=callers)
