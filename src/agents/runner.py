@@ -166,6 +166,8 @@ class Runner:
                     admissions=self._admissions,
                 )
                 answer = await answer_of(self._agent, turn)
+                if not answer.text and answer.data is None:  # it gave nothing back: what it has streamed is the answer
+                    answer = replace(answer, text="".join(turn.streamed))
                 if turn.attached:
                     answer = replace(answer, files=(*answer.files, *turn.attached))
             self._remember(work, answer.text)

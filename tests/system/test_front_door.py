@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import resource
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -161,3 +163,39 @@ async def test_a_thousand_open_streams(hall: Deploy) -> None:
             (await asyncio.to_thread(hall, "query", "hall", "open")).ok()
         answers = [task.result() for task in asked]
     assert answers == [f"guest {number} waits, guest {number} goes" for number in range(STREAMS)]
+
+
+async def test_the_engine_is_killed_in_mid_answer_and_the_client_goes_on(hall: Deploy) -> None:
+    base = await asyncio.to_thread(url, hall)
+    operator = (hall.home / "operator.token").read_text().strip()
+    headers = {"authorization": f"Bearer {operator}", "a2a-version": "1.0", "accept": "text/event-stream"}
+    engine = (await asyncio.to_thread(hall, "engine", "status", "--json")).json["processes"]["engine"]
+    async with httpx.AsyncClient(trust_env=False, timeout=60, base_url=base) as client:
+        task = ""
+        with pytest.raises(httpx.HTTPError):
+            async with client.stream(
+                "POST", "/a2a/hall", json=call("ada", "SendStreamingMessage"), headers=headers
+            ) as got:
+                async for line in got.aiter_lines():
+                    if line.startswith("data:") and "artifactUpdate" in line and not task:
+                        task = json.loads(line[5:])["result"]["artifactUpdate"]["taskId"]
+                        os.kill(engine, signal.SIGKILL)
+        assert task
+        again = {"jsonrpc": "2.0", "id": 2, "method": "SubscribeToTask", "params": {"id": task}}
+        said: list[dict[str, Any]] = []
+        # The socket is the guard's: this waits in its backlog until the next engine answers.
+        async with client.stream("POST", "/a2a/hall", json=again, headers=headers) as got:
+            assert got.status_code == 200
+            async for line in got.aiter_lines():
+                if line.startswith("data:"):
+                    said.append(json.loads(line[5:])["result"])
+                    if len(said) == 1:
+                        (await asyncio.to_thread(hall, "query", "hall", "open")).ok()
+        assert "task" in said[0]
+        assert said[-1]["statusUpdate"]["status"]["state"] == "TASK_STATE_COMPLETED", said[-1]
+        found = {"jsonrpc": "2.0", "id": 3, "method": "GetTask", "params": {"id": task}}
+        whole = (await client.post("/a2a/hall", json=found, headers=headers)).json()["result"]
+    text = "".join(part.get("text", "") for artifact in whole["artifacts"] for part in artifact["parts"])
+    assert text == "ada waits, ada goes"
+    trace = (await asyncio.to_thread(hall, "trace", "list", "--json")).ok().out
+    assert "process_lost" not in trace
