@@ -214,7 +214,7 @@ def team(tmp_path: Path) -> Iterator[Team]:
         yield made
 
 
-def wait_for(condition: Any, seconds: float = 5.0) -> Any:
+def wait_for(condition: Any, seconds: float = 30.0) -> Any:
     """The condition's first true value; fails after that many seconds."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
