@@ -4,7 +4,8 @@ TeamwrightError            exit 1: it failed
 ├── UserError              exit 2: bad input; names file, line, key and a hint where they are known
 │   ├── JobFileError       a job file with one or more problems
 │   ├── UnknownJob         no job, agent, group or trace of that name
-│   └── MissingExtra       a backend whose packages are not installed
+│   ├── MissingExtra       a backend whose packages are not installed
+│   └── MissingKey         a backend whose key is not set
 ├── EngineError            the engine answered with an error
 │   ├── EngineUnavailable  no engine answers
 │   ├── VersionMismatch    CLI and engine are of different versions and jobs are running
@@ -20,6 +21,7 @@ TeamwrightError            exit 1: it failed
 ├── LimitReached           depth, turns, peer calls, duration …; `limit` names which
 ├── PeerError              a call to another agent failed
 ├── BackendError           the model or its SDK failed
+│   └── ReplayDrifted      a replay was asked something else than what was recorded
 ├── CodeError              the user's own function, script or process failed
 ├── ToolError              a tool was called wrongly or took too long
 ├── NothingWorked          every tool and peer that an agent without a model called has failed
@@ -86,6 +88,10 @@ class UnknownJob(UserError):
 
 class MissingExtra(UserError):
     """A backend was asked for whose packages are not installed."""
+
+
+class MissingKey(UserError):
+    """Agents can't be started without the keys of their models; a line for each."""
 
 
 class EngineError(TeamwrightError):
@@ -194,6 +200,16 @@ class BackendError(TeamwrightError):
     def __init__(self, message: str, *, reason: str = "", hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.reason = reason
+
+
+class ReplayDrifted(BackendError):
+    """A replay was asked something else than what was recorded: which agent, which exchange, and what is different."""
+
+    #: What its message begins with, also where it has come a long way as text.
+    MARK = "replay drifted: "
+
+    def __init__(self, difference: str) -> None:
+        super().__init__(self.MARK + difference, reason="replay_drifted", hint="record it anew with --record")
 
 
 class CodeError(TeamwrightError):

@@ -225,9 +225,23 @@ def _peer_tools(spec: AgentSpec) -> list[Tool]:
 def _thinker(spec: AgentSpec, agent: Agent) -> Backend:
     code: Code | None = code_of(spec) if agent.executor is None else ExecutorCode(agent, instrument=spec.instrument)
     if code is None:
-        return loader.load(spec.backend, spec.backend_code, spec.backend_folder)
+        return _recorded(spec)
     agent.description = description_of(agent) or code.description
     return code
+
+
+def _recorded(spec: AgentSpec) -> Backend:
+    """The backend; answered from a recording, or with one being made, where the job was started so."""
+    if spec.replay is not None:
+        from teamwright.backends.recordings.replayer import Replayer
+
+        return Replayer(Path(spec.replay), spec.agent, rules=spec.redact)
+    backend = loader.load(spec.backend, spec.backend_code, spec.backend_folder)
+    if spec.record is None:
+        return backend
+    from teamwright.backends.recordings.recorder import recorded
+
+    return recorded(backend, Path(spec.record), spec.agent, secrets=tuple(spec.secrets), rules=spec.redact)
 
 
 def _hosted(backend: Backend, runner: Runner) -> HostedExecution | None:

@@ -69,6 +69,7 @@ class AgentSpec:
     `discover`: whom it may find beyond its peers, and who may find it; None = nobody. `route` any: where one that it
     calls is gone, another with the same skill is asked. `registry_url` is another engine's, asked as well.
     `replica` is its number where the agent has replicas.
+    `record` is the folder of a recording that every message goes to, `replay` one that is answered from.
     `stages` are those of a pipeline, for the agent that runs it: itself first, the others are peers of it.
     """
 
@@ -115,6 +116,8 @@ class AgentSpec:
     skills: tuple[Mapping[str, Any], ...] = ()
     mcp_servers: Mapping[str, Any] = field(default_factory=dict, repr=False)
     output_schema: Mapping[str, Any] | None = None
+    record: str | None = None
+    replay: str | None = None
     peers: tuple[PeerSpec, ...] = ()
     callers: tuple[str, ...] = (FRONT_DOOR,)
     stages: tuple[tuple[str, ...], ...] = ()

@@ -51,6 +51,8 @@ class BackendInfo:
 
     `extra` is the optional dependency that brings what it needs, `probe` the module that shows it is
     installed, `package` the distribution whose version counts (None: core).
+    `keys`: one of these variables must be set to ask its models; where there is a `base_variable`, not for a server at
+    an `http:` address in that variable or in `base_url`.
     `variables` are taken from the calling shell or `.env` where they are set; `models` are prefixes of model names.
     `options` are the keys its `backend_options` may have; None = whatever there is, it looks itself. `needs_model`: it
     has no model of its own choice.
@@ -64,6 +66,8 @@ class BackendInfo:
     probe: str | None = None
     package: str | None = None
     variables: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+    base_variable: str | None = None
     models: tuple[str, ...] = ()
     options: tuple[str, ...] | None = None
     needs_model: bool = False
@@ -90,6 +94,7 @@ _ALL = (
             "NODE_EXTRA_CA_CERTS",
             *_NETWORK,
         ),
+        keys=("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN"),
         models=("claude-", "anthropic/"),
         providers=("anthropic",),
     ),
@@ -109,6 +114,8 @@ _ALL = (
             "GOOGLE_APPLICATION_CREDENTIALS",
             *_NETWORK,
         ),
+        keys=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
+        base_variable="GOOGLE_GEMINI_BASE_URL",
         models=("gemini-", "gemini/", "models/gemini-"),
         options=("base_url", "thoughts", "vertex", "project", "location", *_CALLS),
         needs_model=True,
@@ -129,6 +136,8 @@ _ALL = (
             "GOOGLE_API_KEY",
             *_NETWORK,
         ),
+        keys=("OPENAI_API_KEY",),
+        base_variable="OPENAI_BASE_URL",
         options=("crew", "role", "goal", "deny", "base_url", "key_variable", "headers", "stream", *_CALLS),
         threads=True,
         providers=tuple(HOSTS.values()),
@@ -136,6 +145,8 @@ _ALL = (
     BackendInfo(
         "openai",
         variables=("OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID", *_NETWORK),
+        keys=("OPENAI_API_KEY",),
+        base_variable="OPENAI_BASE_URL",
         models=("gpt-", "chatgpt-", "o1", "o3", "o4-", "openai/"),
         options=("base_url", "key_variable", "headers", "stream", *_CALLS),
         needs_model=True,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from teamwright.cli.app import Call
+from teamwright.errors import MissingExtra, MissingKey
 
 if TYPE_CHECKING:
     from teamwright.jobs.planner import Resolved
@@ -26,15 +27,35 @@ def job_file(function: Callable[..., Any]) -> Callable[..., Any]:
     return file_argument(_name(_set(function)))
 
 
-def load(call: Call, file: Path, *, name: str | None = None, sets: Sequence[str] = ()) -> Resolved:
-    """The plan in a file and the secrets its agents get. Raises JobFileError with everything that is wrong."""
+def load(
+    call: Call,
+    file: Path,
+    *,
+    name: str | None = None,
+    sets: Sequence[str] = (),
+    starting: bool = False,
+    record: Path | None = None,
+    replay: Path | None = None,
+) -> Resolved:
+    """The plan in a file and the secrets its agents get. Raises JobFileError with everything that is wrong.
+
+    `starting`: keys of models must be there as well. `record` and `replay` are folders of recordings.
+    """
     from teamwright.cli.output import warn
     from teamwright.jobs import planner
     from teamwright.jobs.examples import located
+    from teamwright.jobs.replaying import without_keys
 
     # What a program that starts us leaves in PWD may be another folder; `${PWD}` in a file means this one.
     environ = {**call.environ, "PWD": str(call.cwd)}
-    loaded = planner.load(located(file), environ=environ, name=name, sets=sets, cwd=call.cwd)
+    try:
+        loaded = planner.load(
+            located(file), environ=environ, name=name, sets=sets, cwd=call.cwd, record=record, replay=replay
+        )
+        if starting:
+            loaded.check_keys()
+    except (MissingExtra, MissingKey) as error:
+        raise type(error)(error.message, hint="; ".join(filter(None, (error.hint, without_keys(file))))) from None
     if not call.json:
         warn(loaded.warnings)
     return loaded

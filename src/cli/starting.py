@@ -67,7 +67,7 @@ def ensure(call: Call, client: Client, target: Target) -> bool:
     assert target.file is not None
     if any(view["job"] == target.job and view["status"] in ("running", "degraded") for view in client.jobs()):
         return False
-    loaded = load(call, target.file)
+    loaded = load(call, target.file, starting=True)
     stream = client.start(loaded.plan, loaded.secrets)
     return follow_start(call, client, target.job, len(loaded.plan.levels), stream).by_us
 

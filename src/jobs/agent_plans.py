@@ -19,6 +19,7 @@ from teamwright.errors import Problem
 from teamwright.host.api import RestartPolicy
 from teamwright.jobs import mcp_plans, own_code, replica_plans
 from teamwright.jobs.backend_choice import DEFAULT, add_command, choose, faults, install_command, installed, unpriced
+from teamwright.jobs.keys import missing_key
 from teamwright.jobs.merging import KINDS, environments, kinds_of, merge
 from teamwright.jobs.modules import Fault, check_class, check_function, hosts_executor, inspect_module
 from teamwright.jobs.names import looks_secret, suggestion
@@ -36,12 +37,17 @@ COST_LIMIT = 5.00
 
 @dataclass
 class Findings:
-    """What was found wrong and odd while resolving; `missing_extras` are those of `problems` that packages cure."""
+    """What was found wrong and odd while resolving.
+
+    `missing_extras` are those of `problems` that packages cure. `missing_keys` are none of them: without its keys a job
+    is a good one, it only can't be started.
+    """
 
     source: Source
     problems: list[Problem] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     missing_extras: list[Problem] = field(default_factory=list)
+    missing_keys: list[Problem] = field(default_factory=list)
 
     def report(self, path: KeyPath, message: str, hint: str | None = None) -> None:
         self.problems.append(self.source.problem(path, message, hint))
@@ -68,9 +74,15 @@ class AgentDraft:
 
 
 class AgentResolver:
-    """Resolves all agents of one file; what is wrong goes to `findings`."""
+    """Resolves all agents of one file; what is wrong goes to `findings`.
 
-    def __init__(self, findings: Findings, vault: Vault, folder: Path, roots: Sequence[str]) -> None:
+    `replay`: the models' words come from a recording, so the backends need neither packages nor keys.
+    """
+
+    def __init__(
+        self, findings: Findings, vault: Vault, folder: Path, roots: Sequence[str], *, replay: bool = False
+    ) -> None:
+        self._replay = replay
         self._findings = findings
         self._source = findings.source
         self._vault = vault
@@ -106,6 +118,9 @@ class AgentResolver:
         if thinks:
             self._check_options(entry, backend, path)
         environment, secrets, sources = self._variables(entry, raw, backend, path)
+        if thinks and not self._replay and (missing := missing_key(backend, entry, {**environment, **secrets})):
+            place = self._origin(path[1], "backend")
+            self._findings.missing_keys.append(self._source.problem(place, *missing))
         servers = self._mcp_servers(entry, thinks, environment, secrets, sources, path)
         plan = AgentPlan(
             id=entry.id,
@@ -147,7 +162,7 @@ class AgentResolver:
             on_disconnect=entry.on_disconnect,
             push_urls=entry.push_urls,
             restart=RestartPolicy(entry.restart.policy, entry.restart.max, entry.restart.within),
-            threads=backend.threads,
+            threads=backend.threads and not self._replay,
             memory=entry.resources.memory,
             cpu=entry.resources.cpu,
         )
@@ -211,7 +226,7 @@ class AgentResolver:
         if info is None:
             self._findings.report(place, message or "", hint)
             return CATALOG[DEFAULT]
-        if not installed(info):
+        if not self._replay and not installed(info):
             message = f"the backend {info.name} needs packages that are not installed"
             problem = self._source.problem(place, message, add_command(info))
             self._findings.problems.append(problem)
@@ -335,14 +350,14 @@ class AgentResolver:
         for where, values in layers:
             environment.update(values)
             places.update({name: (*where, name) for name in values})
-        optional = [name for name in backend.variables if name not in environment]
+        optional = [name for name in backend.variables if name not in environment and not self._replay]
         wanted = list(entry.env)
         keys: list[KeyPath] = [("env", number) for number in range(len(wanted))]
         if isinstance(entry.auth, Auth) and entry.auth.variable not in wanted:
             wanted.append(entry.auth.variable)
             keys.append(("auth", "variable"))
         secrets, sources, missing = self._vault.collect(wanted, optional)
-        for name in missing:
+        for name in missing if not self._replay else ():
             place = self._origin(path[1], *keys[wanted.index(name)])
             self._findings.report(place, f"the variable {name} is not set", f"export {name}=…, or write it into .env")
         for name in [name for name in environment if name in secrets]:

@@ -130,6 +130,8 @@ def _order(
         skills=agent.skills,
         mcp_servers=mcp_servers,
         output_schema=agent.output_schema,
+        record=plan.record,
+        replay=plan.replay,
         peers=peers,
         stages=plan.stages if plan.topology == "pipeline" and agent.id == plan.entry_point else (),
         callers=(FRONT_DOOR, *(f"{plan.job}/{caller}" for caller in agent.callers)),

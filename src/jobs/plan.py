@@ -130,7 +130,8 @@ class Plan:
 
     `timeout` is seconds per agent to ready. `revision` hashes the resolved file, prompts, user code
     and package versions: another revision needs a restart to take effect. `code` has the SHA-256 of each file of the
-    user's, `packages` versions by name. `notes` are for the person who starts it.
+    user's, `packages` versions by name. `record` is the folder of a recording to make, `replay` that of one to answer
+    from. `notes` are for the person who starts it.
     """
 
     job: str
@@ -155,6 +156,8 @@ class Plan:
     query: str | None = None
     registry_url: str = ""
     providers: tuple[ProviderLimit, ...] = ()
+    record: str | None = None
+    replay: str | None = None
     code: Mapping[str, str] = field(default_factory=dict)
     packages: Mapping[str, str] = field(default_factory=dict)
     revision: str = ""

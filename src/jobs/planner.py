@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from teamwright.backends.loader import option_note
-from teamwright.errors import JobFileError, MissingExtra, Problem
+from teamwright.errors import JobFileError, MissingExtra, MissingKey, Problem
 from teamwright.host.api import HealthCheck
 from teamwright.jobs import older, overrides, providers, unbuilt
 from teamwright.jobs.agent_plans import AgentDraft, AgentResolver, Findings
@@ -17,6 +17,7 @@ from teamwright.jobs.modules import search_path
 from teamwright.jobs.names import looks_secret, name_fault, normalised
 from teamwright.jobs.plan import AgentPlan, Plan
 from teamwright.jobs.recording import recording
+from teamwright.jobs.replaying import recorded_or_replayed
 from teamwright.jobs.revision import with_revision
 from teamwright.jobs.schema import JobFile
 from teamwright.jobs.schema_agent import Discover
@@ -29,11 +30,22 @@ from teamwright.registry.policy import DiscoveryPolicy
 
 @dataclass(frozen=True)
 class Resolved:
-    """A plan and what travels beside it: secret values by agent id and name, and warnings for the person."""
+    """A plan and what travels beside it: secret values by agent id and name, and warnings for the person.
+
+    `missing_keys` are those without which it can't be started.
+    """
 
     plan: Plan
     secrets: Mapping[str, Mapping[str, str]] = field(repr=False)
     warnings: tuple[str, ...] = ()
+    missing_keys: tuple[Problem, ...] = ()
+
+    def check_keys(self) -> None:
+        """Before it is started: raise MissingKey, a line for each agent that has no key for its model."""
+        if self.missing_keys:
+            lines = [str(dataclasses.replace(problem, hint=None)) for problem in self.missing_keys]
+            hint = "; ".join(dict.fromkeys(problem.hint for problem in self.missing_keys if problem.hint))
+            raise MissingKey("\n".join(lines), hint=hint)
 
 
 def load(
@@ -43,12 +55,15 @@ def load(
     sets: Sequence[str] = (),
     name: str | None = None,
     cwd: Path | None = None,
+    record: Path | None = None,
+    replay: Path | None = None,
 ) -> Resolved:
     """Read, check and resolve a job file; nothing of the user's code is imported.
 
     load("team.yaml", environ=os.environ, sets=["agents.lead.limits.turns=3"]).plan.levels
 
-    `environ` is the calling shell's; `sets` are `--set PATH=VALUE`; `name` goes before the file's own.
+    `environ` is the calling shell's; `sets` are `--set PATH=VALUE`; `name` goes before the file's own. `record` and
+    `replay` are folders: of a recording that is made, or that the models' words come from.
     Raises UserError for a file that can't be read, MissingExtra when only packages are missing, and
     JobFileError with every problem that was found.
     """
@@ -67,7 +82,7 @@ def load(
     findings = Findings(source, [*problems, *refused], [*warnings, *more])
     job = _job_name(name, model, file, findings)
     roots = search_path(file.parent, here)
-    drafts = AgentResolver(findings, vault, file.parent, roots).resolve(model)
+    drafts = AgentResolver(findings, vault, file.parent, roots, replay=replay is not None).resolve(model)
     wiring = _wire(model, drafts, findings)
     _warn(source, vault, drafts, wiring, findings)
     shared, wrong = providers.limits(model.providers, [draft.plan.backend for draft in drafts])
@@ -82,8 +97,12 @@ def load(
     plan = dataclasses.replace(plan, providers=shared)
     tracing, content, rules = recording(model.tracing, environ, here)
     plan = dataclasses.replace(plan, tracing=tracing, content=content, redact=rules)
+    if record is not None or replay is not None:
+        plan = recorded_or_replayed(plan, record, replay)
     plan = with_revision(plan)
-    return Resolved(plan, {draft.plan.id: draft.secrets for draft in drafts}, plan.warnings)
+    return Resolved(
+        plan, {draft.plan.id: draft.secrets for draft in drafts}, plan.warnings, tuple(findings.missing_keys)
+    )
 
 
 def _shown(file: Path, cwd: Path) -> str:

@@ -57,7 +57,10 @@ def _restart(call: Call, client: Client, target: Target) -> dict[str, object]:
     job = known(call, target)
     levels = len(job.plan.levels)
     if target.whole:
-        loaded = load(call, target.file or Path(job.plan.file), name=target.job)
+        plan = job.plan
+        record, replay = (Path(text) if text else None for text in (plan.record, plan.replay))
+        file = target.file or Path(plan.file)
+        loaded = load(call, file, name=target.job, starting=True, record=record, replay=replay)
         stream = client.restart(plan=loaded.plan, secrets=loaded.secrets)
     else:
         stream = client.restart(targets=[str(target)])

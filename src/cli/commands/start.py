@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 @command("start")
 @job_file
 @click.option("--attach", is_flag=True, help="Show the agents' logs; Ctrl-C stops the job.")
+@click.option("--record", type=click.Path(path_type=Path), metavar="DIR", help="Write every model exchange there.")
+@click.option("--replay", metavar="DIR", help="Answer from a recording: no network, no key; example:NAME comes along.")
 @otlp_options
 @port_option
 @click.pass_obj
@@ -28,6 +30,8 @@ def start(
     name: str | None,
     sets: Sequence[str],
     attach: bool,
+    record: Path | None,
+    replay: str | None,
     otlp: Sequence[str],
     otlp_content: bool,
     port: int | None,
@@ -36,9 +40,14 @@ def start(
     from teamwright.cli.connection import connected
     from teamwright.cli.output import note
     from teamwright.cli.starting import follow_start, stop_again
+    from teamwright.jobs.replaying import begin, located
 
-    loaded = load(call, file, name=name, sets=sets)
+    place = located(replay, call.cwd) if replay is not None else None
+    made = (call.cwd / record.expanduser()).resolve() if record is not None else None
+    loaded = load(call, file, name=name, sets=sets, starting=True, record=made, replay=place)
     plan = loaded.plan
+    if made is not None:
+        begin(made, plan)
     receivers = wanted(call.environ, otlp, otlp_content)
     if not call.json:
         for line in plan.notes:
