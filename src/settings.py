@@ -168,3 +168,7 @@ def allowed_environment(environ: Mapping[str, str]) -> dict[str, str]:
         for name, text in environ.items()
         if name in ALLOWED_ENVIRONMENT or name in settings or name.startswith(ALLOWED_PREFIXES)
     }
+
+
+#: The header in which the command line says who types: an operator's token alone names nobody.
+ACTOR_HEADER = "teamwright-actor"

@@ -62,6 +62,8 @@ class Runner:
         self._mcp = mcp
         self._admissions = admissions
         self._work: dict[str, Work] = {}
+        #: Hears of every change of what there is to do: messages that are worked on, and that wait.
+        self.on_load: Callable[[int, int], None] = lambda in_flight, queued: None
 
     async def handle(self, message: Incoming, emit: Emit | None = None) -> Outcome:
         """Do the work, as far as its end or the next question. Its span has ended, and is in the spool, by then.
@@ -81,6 +83,7 @@ class Runner:
             work = Work(message.task_id or run.run_id, message, run, span)
             self._work[work.key] = work
             work.begin(self._within_limits(work, emit), self._forget)
+            self._loaded()
         if message.task_id:
             self.on_span(message.task_id, span)
         try:
@@ -150,6 +153,7 @@ class Runner:
             async with asyncio.timeout(_seconds_left(run)) as limit:
                 work.limit = limit
                 slot = await self._enter(work.message.place)
+                self._loaded()
                 work.turn = turn = AgentTurn(
                     text=work.message.text,
                     files=work.message.files,
@@ -216,6 +220,11 @@ class Runner:
     def _forget(self, work: Work) -> None:
         if self._work.get(work.key) is work:
             del self._work[work.key]
+        self._loaded()
+
+    def _loaded(self) -> None:
+        queued = self.gate.waiting
+        self.on_load(max(0, len(self._work) - queued), queued)
 
     def _remember(self, work: Work, said: str) -> None:
         self._sessions.add(_session_key(work.message, work.run), work.message.text, said)
@@ -242,6 +251,7 @@ class Runner:
         place = place or Place(self.gate)
         if self.gate.free:
             return await place.enter()
+        asyncio.get_running_loop().call_soon(self._loaded)
         with self._tracer.queued(waiting=self.gate.waiting):
             return await place.enter()
 

@@ -26,6 +26,8 @@ from teamwright.agents.executors import ExecutorCode, HostedExecution
 from teamwright.agents.forgetting import PATH as FORGET
 from teamwright.agents.forgetting import Forgetting
 from teamwright.agents.handler import AgentHandler
+from teamwright.agents.load_file import FOLDER as LOAD
+from teamwright.agents.load_file import LoadFile
 from teamwright.agents.loading import load_class
 from teamwright.agents.mcp_servers import McpServers
 from teamwright.agents.peers import Peers
@@ -104,6 +106,10 @@ class Runtime:
             mcp=self.mcp,
             admissions=self.admissions,
         )
+        self.load: LoadFile | None = None
+        if spec.sessions_dir:
+            self.load = LoadFile(Path(spec.sessions_dir).parent / LOAD, spec.agent, spec.incarnation)
+            self.runner.on_load = self.load.write
         self.retention = (
             SessionRetention(self.sessions, Retention(spec.session_age, spec.session_size), self.runner.sessions_in_use)
             if isinstance(self.sessions, FileSessions)
@@ -196,6 +202,8 @@ class Runtime:
         if self.retention is not None:
             await _ended("sessions", self.retention.stop)
         self.sessions.close()
+        if self.load is not None:
+            self.load.close()
         if self.spool is not None:
             self.spool.close()
         self.epochs.close()

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
+
+from teamwright.host.logs import KEPT
 
 _BLOCK = 64 * 1024
 _LONGEST_LINE = 1024 * 1024
@@ -20,15 +23,15 @@ class LogFile:
         self._inode = 0
         self._rest = b""
 
-    def last(self, count: int) -> list[str]:
-        """The last `count` lines; what is written later is for `more()`. An unfinished line is left for it too."""
+    def last(self, count: int | None) -> list[str]:
+        """The last `count` lines, or all. What is written later is for `more()`, and so is an unfinished line."""
         try:
             with open(self.path, "rb") as file:
                 self._inode = _inode(self.path)
                 end = file.seek(0, 2)
                 data = b""
                 start = end
-                while start > 0 and data.count(b"\n") <= count:
+                while start > 0 and (count is None or data.count(b"\n") <= count):
                     step = min(_BLOCK, start)
                     start -= step
                     file.seek(start)
@@ -37,14 +40,17 @@ class LogFile:
             return []
         self._offset = end
         *whole, self._rest = data.split(b"\n")
-        return [_text(line) for line in whole[-count:]] if count else []
+        return [_text(line) for line in (whole if count is None else whole[-count:] if count else [])]
 
     def more(self) -> Iterator[str]:
         """The lines written since the last call."""
         try:
             inode, size = _inode(self.path), self.path.stat().st_size
-            if inode != self._inode or size < self._offset:
+            if inode != self._inode:
+                yield from self._before()
                 self._inode, self._offset, self._rest = inode, 0, b""
+            elif size < self._offset:
+                self._offset, self._rest = 0, b""
             if size == self._offset:
                 return
             with open(self.path, "rb") as file:
@@ -59,6 +65,30 @@ class LogFile:
             self._rest = b""
         for line in whole:
             yield _text(line)
+
+    def _before(self) -> Iterator[str]:
+        """What was still written to the file that has been put aside since."""
+        aside = Path(f"{self.path}.1")
+        try:
+            if not self._inode or _inode(aside) != self._inode:
+                return
+            with open(aside, "rb") as file:
+                file.seek(self._offset)
+                data = self._rest + file.read()
+        except OSError:
+            return
+        for line in data.splitlines():
+            yield _text(line)
+
+    def since(self, at: float) -> list[str]:
+        """The lines of this file, and of those put aside, as far as they were written to since that Unix time."""
+        found: list[str] = []
+        for number in range(KEPT, 0, -1):
+            aside = Path(f"{self.path}.{number}")
+            with suppress(OSError):
+                if aside.stat().st_mtime >= at:
+                    found += aside.read_text(errors="replace").splitlines()
+        return [*found, *self.last(None)]
 
     def end(self) -> Iterator[str]:
         """All that is left, with a last line that was never finished."""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
-
-from teamwright.cli.app import Call
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -62,19 +60,6 @@ def warn(warnings: Iterable[str]) -> None:
     """One line on stderr for each."""
     for warning in warnings:
         note(f"warning: {warning}")
-
-
-def log_printer(call: Call, job: str, agents: Sequence[str]) -> Callable[[str, str], None]:
-    """What prints `(agent, line)`: with the agent in front where there are several, one object a line with --json."""
-    width = max(map(len, agents), default=0) if len(agents) > 1 else 0
-
-    def show(agent: str, line: str) -> None:
-        if call.json:
-            call.emit({"job": job, "agent": agent, "line": line})
-        else:
-            click.echo(f"{agent:<{width}} | {line}" if width else line)
-
-    return show
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -19,6 +20,7 @@ from teamwright.client.picking_up import PickUp
 from teamwright.client.results import QueryResult
 from teamwright.errors import EngineUnavailable, TeamwrightError
 from teamwright.jobs.plan import Plan
+from teamwright.settings import ACTOR_HEADER
 
 if TYPE_CHECKING:
     from teamwright.engine.liveness import Incarnation
@@ -346,7 +348,7 @@ class Client:
         """What every request carries. Raises TeamwrightError when the token can't be read."""
         if not isinstance(self._token, str):
             self._token = self._token()
-        return {"authorization": f"Bearer {self._token}"}
+        return {"authorization": f"Bearer {self._token}", ACTOR_HEADER: _user()}
 
     def _writing(self) -> None:
         if self._stale is not None:
@@ -372,3 +374,13 @@ def _wanted(limit: int, labels: Mapping[str, str] | None, only: Mapping[str, str
         *(("label", f"{k}={v}") for k, v in (labels or {}).items()),
     ]
     return httpx.QueryParams(pairs)
+
+
+def _user() -> str:
+    """Who runs this process."""
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())

@@ -54,7 +54,7 @@ from teamwright.engine.spans import Spans
 from teamwright.engine.state import EngineState
 from teamwright.engine.upstream import Upstream
 from teamwright.errors import Refused, TeamwrightError
-from teamwright.events import EventBus
+from teamwright.events import Event, EventBus
 from teamwright.home import Home
 from teamwright.host.api import AgentState
 from teamwright.host.link import HostLink
@@ -148,6 +148,7 @@ class Engine:
             changed=self._changed,
             notes=self.providers.notes,
         )
+        self.bus.listen(self.state.diary().note)
         self.owners = Owners(self.state, self.jobs.stop_job)
         self.applying = Applying(self.jobs, self.foreign.look)
         self.checkups = Checkups(self.state, self.foreign.join, self.jobs.note)
@@ -170,9 +171,8 @@ class Engine:
     async def start(self) -> None:
         """Take over what the home holds, and begin to work."""
         self.spans.start()
-        lost = await recovery.adopt(self.state, self.order.guard)
-        if lost:
-            log.warning("lost with an earlier guard: %s", ", ".join(job.name for job in lost))
+        self.bus.publish(Event("engine.started", data={"pid": os.getpid()}))
+        await recovery.adopt(self.state, self.order.guard, self.bus)
         self._tasks = [
             asyncio.create_task(self.link.run(), name="line to the host"),
             asyncio.create_task(self.idle.run(), name="idle"),
@@ -207,6 +207,7 @@ class Engine:
     def leave(self) -> None:
         """Everybody leaves: guard, host, and this engine with them."""
         log.info("leaving")
+        self.bus.publish(Event("engine.left", data={"pid": os.getpid()}))
         self._guard.send("leave")
 
     def client_gone(self) -> None:

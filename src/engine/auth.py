@@ -11,8 +11,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from teamwright.engine.diary import ACTOR, actor
 from teamwright.errors import Refused, TooMany
 from teamwright.safety.tokens import ENGINE_AUDIENCE, LONGEST_GRACE, Claims, Verifier, unverified
+from teamwright.settings import ACTOR_HEADER
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
@@ -33,6 +35,7 @@ class Gate:
         claims = self._verifier.check(bearer(request), ENGINE_AUDIENCE)
         if claims.role != "operator":
             raise Refused(f"only an operator may do this, not {claims.sub}")
+        ACTOR.set(actor(claims.sub, request.headers.get(ACTOR_HEADER)))
         return claims
 
     def member(self, request: Request) -> Claims:

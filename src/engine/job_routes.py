@@ -21,6 +21,7 @@ from teamwright.engine.owners import Owners
 from teamwright.engine.secret_store import Secrets
 from teamwright.engine.targets import ALL, find_job
 from teamwright.errors import TeamwrightError, UserError
+from teamwright.events import Event
 from teamwright.jobs.deployer import Progress
 from teamwright.jobs.plan import Plan
 
@@ -36,11 +37,17 @@ def routes(jobs: Jobs, applying: Applying, gate: Gate, all_stopped: Callable[[],
     """
     running: set[asyncio.Task[Any]] = set()
 
+    def ordered(what: str, targets: list[str]) -> None:
+        names = {target.partition("/")[0] for target in targets}
+        job = names.pop() if len(names) == 1 else None
+        jobs.bus.publish(Event(f"order.{what}", job if job != ALL else None, data={"targets": targets}))
+
     async def start(request: Request) -> Response:
         gate.operator(request)
         data = await _json(request)
         plan, secrets = _plan(data)
         owner = _owner(data)
+        ordered("start", [plan.job])
 
         async def work(progress: Progress) -> dict[str, Any]:
             line = await jobs.start(plan, secrets, progress)
@@ -55,13 +62,16 @@ def routes(jobs: Jobs, applying: Applying, gate: Gate, all_stopped: Callable[[],
         data = await _json(request)
         if "plan" in data:
             plan, secrets = _plan(data)
+            ordered("restart", [plan.job])
             return _lines(lambda progress: jobs.restart(plan, secrets, progress), running)
         targets = _targets(data)
+        ordered("restart", targets)
         return _lines(lambda progress: jobs.restart_targets(targets, progress), running)
 
     async def stop(request: Request) -> Response:
         gate.operator(request)
         targets = _targets(await _json(request))
+        ordered("stop", targets)
         views = await jobs.stop(targets)
         leaving = all_stopped() if ALL in targets else False
         return JSONResponse({"jobs": views, "leaving": leaving})
@@ -80,6 +90,7 @@ def routes(jobs: Jobs, applying: Applying, gate: Gate, all_stopped: Callable[[],
             raise UserError("expect is a revision")
         if not isinstance(drain, int | float) or isinstance(drain, bool) or not 0 <= drain <= LONGEST_DRAIN:
             raise UserError(f"drain is a number of seconds up to {LONGEST_DRAIN}")
+        ordered("apply", [plan.job])
         return _lines(lambda progress: applying.apply(plan, secrets, progress, expect=expect, drain=drain), running)
 
     async def listing(request: Request) -> Response:

@@ -283,6 +283,7 @@ class Jobs:
 
     def host_lost(self) -> None:
         """The line to the host broke: everything it ran is gone, unless the same host says hello again."""
+        self.bus.publish(Event("host.lost"))
         for job in self.state.active():
             for agent in job.agents.values():
                 if agent.state.status not in _DOWN and job.plan.agent(agent.agent).started:

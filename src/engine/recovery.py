@@ -15,6 +15,7 @@ from teamwright.engine.liveness import Incarnation
 from teamwright.engine.records import AgentRecord, JobRecord
 from teamwright.engine.state import EngineState, mark_lost
 from teamwright.errors import TeamwrightError
+from teamwright.events import Event, EventBus
 from teamwright.host.api import NEXT, AgentState
 
 log = logging.getLogger("teamwright.engine")
@@ -22,15 +23,19 @@ log = logging.getLogger("teamwright.engine")
 _ENDED = frozenset(["failed", "stopped"])
 
 
-async def adopt(state: EngineState, guard: Incarnation) -> list[JobRecord]:
+async def adopt(state: EngineState, guard: Incarnation, bus: EventBus | None = None) -> list[JobRecord]:
     """Take over what was written down. Returns the jobs that are lost, because their guard is not ours."""
     lost = []
     if state.guard != guard:
         for job in list(state.jobs.values()):
             if mark_lost(job):
                 lost.append(job)
+                if bus is not None:
+                    bus.publish(Event("job.lost", job.name))
                 await state.note_job(job)
         state.set_guard(guard)
+    if lost:
+        log.warning("lost with an earlier guard: %s", ", ".join(job.name for job in lost))
     return lost
 
 

@@ -44,4 +44,11 @@ STEPS = (
     insert into revisions select name, revision, plan, created_ns, created_ns from jobs where revision <> '';
     """,
     "alter table tasks add column link text",
+    """
+    create table events(
+        id integer primary key, at_ns integer not null, kind text not null, job text, agent text, actor text,
+        data text not null
+    );
+    create index events_by_time on events(at_ns);
+    """,
 )

@@ -18,10 +18,12 @@ from typing import Any, Self
 
 from teamwright.database import Work, Writer, check_version, connect
 from teamwright.engine import rows
+from teamwright.engine.diary import Diary, read_events
 from teamwright.engine.liveness import EngineFile, Incarnation
 from teamwright.engine.records import ACTIVE, AgentRecord, JobRecord, RevisionRow, RunRow, TaskRow, TokenRow
 from teamwright.engine.schema import STEPS
 from teamwright.engine.views import job_view
+from teamwright.engine.vitals import fill, read_usage
 from teamwright.errors import EngineError
 from teamwright.home import Home
 from teamwright.tracing.propagation import ParentContext
@@ -159,6 +161,10 @@ class EngineState:
         """The root span of the newest query that had to do with a task."""
         return await asyncio.wrap_future(self._writer.submit(lambda db: rows.root_of_task(db, job, agent, task_id)))
 
+    def diary(self) -> Diary:
+        """What keeps events in the same file."""
+        return Diary(self._writer)
+
     async def add_token(self, token: TokenRow) -> None:
         """A token was made for somebody."""
         await self._now(lambda db: rows.write_token(db, token))
@@ -221,12 +227,13 @@ class StateReader:
 
     def jobs(self) -> list[dict[str, Any]]:
         """The JSON of every job, as `ps` prints it."""
-        return [job_view(job, self._front()) for job in self.records().values()]
+        usage = read_usage(self._home)
+        return [fill(self._home, job_view(job, self._front()), usage) for job in self.records().values()]
 
     def job(self, name: str) -> dict[str, Any] | None:
         """The JSON of one job; None when there is none of that name."""
         job = self.records(name).get(name)
-        return job_view(job, self._front()) if job else None
+        return fill(self._home, job_view(job, self._front())) if job else None
 
     def runs(self, which: Filter, *, limit: int) -> list[dict[str, Any]]:
         """The queries, the newest first, as they were written down; what ran when its guard died is lost."""
@@ -242,6 +249,13 @@ class StateReader:
         """What jobs were when they were started, the newest first."""
         try:
             return rows.read_revisions(self._db) if self._db is not None else []
+        except sqlite3.OperationalError:
+            return []
+
+    def events(self, **only: Any) -> list[dict[str, Any]]:
+        """What happened, as `diary.read_events` gives it."""
+        try:
+            return read_events(self._db, **only) if self._db is not None else []
         except sqlite3.OperationalError:
             return []
 

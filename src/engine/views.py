@@ -67,7 +67,10 @@ def _agent(job: JobRecord, agent: str) -> dict[str, Any]:
 
 
 def agent_view(job: JobRecord, agent: AgentRecord) -> dict[str, Any]:
-    """One process of an agent. `started_in_ms` is from its launch to ready, the last time it came up."""
+    """One process of an agent. What it takes and has to do is for `vitals` to say.
+
+    `started_in_ms` is from its launch to ready, the last time it came up.
+    """
     plan = job.plan.agent(agent.agent)
     state = agent.state
     took = None
@@ -86,6 +89,10 @@ def agent_view(job: JobRecord, agent: AgentRecord) -> dict[str, Any]:
         "last_exit": exit_view(state.last_exit),
         "last_error": state.details.get("error"),
         "group": plan.group,
+        "cpu": None,
+        "memory": None,
+        "in_flight": None,
+        "queued": None,
         "foreign": plan.foreign,
     }
 

@@ -82,6 +82,7 @@ class _Host:
         """Serve the engine; ends by `_exit` only."""
         import asyncio
 
+        from teamwright.host import usage
         from teamwright.host.desk import Desk
         from teamwright.host.fleet import Fleet
         from teamwright.host.launcher import Launcher, Recipe
@@ -114,7 +115,7 @@ class _Host:
         self._desk, self._fleet = desk, Fleet(means)
         await desk.open(socket.socket(fileno=self._order["listener"]), self._fleet)
         self._trees.reap()  # what ended before the handler was there
-        await self._trees.watch()
+        await asyncio.gather(self._trees.watch(), usage.keep(self._trees, self._home))
 
     def _beat(self) -> None:
         """Tell the guard every few seconds that we live."""

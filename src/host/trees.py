@@ -64,7 +64,7 @@ class Trees:
         self._home_id = home_id
         self._records = Records(home, "host")
         self._expected: dict[int, asyncio.Future[int]] = {}
-        self._families: set[Family] = set()
+        self._families: dict[Family, None] = {}  # in the order they were born
         self._dead: dict[Family, tuple[asyncio.Future[None], float]] = {}
         self._cleaner: asyncio.Task[None] | None = None
         self._look: asyncio.TimerHandle | None = None
@@ -93,9 +93,14 @@ class Trees:
             if future is not None and not future.done():
                 future.set_result(os.waitstatus_to_exitcode(status))
 
+    @property
+    def families(self) -> list[Family]:
+        """Those that live, the oldest first."""
+        return list(self._families)
+
     def add(self, family: Family) -> None:
         """An agent's process is about to start."""
-        self._families.add(family)
+        self._families[family] = None
 
     def settled(self) -> None:
         """An agent is ready: what it has started by now is likely to stay."""
@@ -160,7 +165,7 @@ class Trees:
         if self._cleaner is None or self._cleaner.done():
             self._cleaner = loop.create_task(self._clean())
         await done
-        self._families.discard(family)
+        self._families.pop(family, None)
 
     async def _clean(self) -> None:
         pause = _PAUSE

@@ -2,28 +2,65 @@
 
 from __future__ import annotations
 
+import re
+
 import click
 
 from teamwright.cli.app import Call, command
 
 
 @command("logs")
-@click.argument("target")
-@click.option("-f", "--follow", is_flag=True, help="Keep printing what is written.")
-@click.option("-n", "--lines", type=click.IntRange(min=0), default=100, show_default=True, help="Lines from the end.")
+@click.argument("targets", metavar="TARGET...", nargs=-1, required=True)
+@click.option("-f", "--follow", is_flag=True, help="Keep printing what is written, until Ctrl-C (exit code 130).")
+@click.option("-n", "--lines", type=click.IntRange(min=0), help="Lines from the end of each log.  [default: 100]")
+@click.option("--since", metavar="TIME", help="Only what was written within: 10m, 2h, 7d; from older files too.")
+@click.option("--grep", metavar="REGEX", help="Only lines in which this is found.")
+@click.option(
+    "--level",
+    type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"], case_sensitive=False),
+    help="Only lines of this level and above.",
+)
+@click.option("--run", metavar="ID", help="Only lines of this run, or of this trace; the first digits do.")
 @click.pass_obj
-def logs(call: Call, target: str, follow: bool, lines: int) -> None:
-    """Print what agents wrote."""
-    from teamwright.cli.following import LogFile, follow_logs
-    from teamwright.cli.output import log_printer
-    from teamwright.cli.targets import agents_of, known, parse
+def logs(
+    call: Call,
+    targets: tuple[str, ...],
+    follow: bool,
+    lines: int | None,
+    since: str | None,
+    grep: str | None,
+    level: str | None,
+    run: str | None,
+) -> None:
+    """Print what agents wrote: of a job, an agent, a group, or several of them, in the order of time.
 
-    wanted = parse(call, target)
-    agents = agents_of(known(call, wanted), wanted)
-    files = [LogFile(agent, call.home.agent_log(wanted.job, agent)) for agent in agents]
-    show = log_printer(call, wanted.job, agents)
-    for file in files:
-        for line in file.last(lines):
-            show(file.agent, line)
+    \b
+    deploy logs research --since 10m --level warning
+    deploy logs -f research/lead research/searcher --grep timeout
+    """
+    import time
+
+    from teamwright.cli.log_lines import Wanted, printer
+    from teamwright.cli.reading_logs import Logs
+    from teamwright.cli.targets import known, parse
+    from teamwright.tracing.reading.filters import nanoseconds
+
+    chosen = [parse(call, text) for text in targets]
+    for target in chosen:
+        known(call, target)
+    begin = time.time() - nanoseconds(since) / 1e9 if since else None
+    found = Logs(call, chosen, Wanted(_pattern(grep), level.upper() if level else None, run, begin))
+    show = printer(call, found.agents)
+    for line in found.last(lines if lines is not None else None if since else 100):
+        show(line)
     if follow:
-        follow_logs(files, show)
+        found.follow(show)
+
+
+def _pattern(text: str | None) -> re.Pattern[str] | None:
+    from teamwright.errors import UserError
+
+    try:
+        return re.compile(text) if text is not None else None
+    except re.error as error:
+        raise UserError(f"--grep {text!r} is not a regular expression: {error}") from None

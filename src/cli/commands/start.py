@@ -89,14 +89,16 @@ def _tell(call: Call, client: Client, view: dict[str, Any], query: str | None, *
 def _attach(call: Call, job: str) -> None:
     """Show the logs until somebody else stops the job."""
     from teamwright.cli.following import LogFile, follow_logs
-    from teamwright.cli.output import log_printer, note
+    from teamwright.cli.log_lines import Parser, printer
+    from teamwright.cli.output import note
     from teamwright.engine.state import StateReader
 
     with StateReader(call.home) as reader:
         view = reader.job(job)
         agents = [agent["id"] for agent in view["agents"]] if view else []
         files = [LogFile(agent, call.home.agent_log(job, agent)) for agent in agents]
-        show = log_printer(call, job, agents)
+        parsers = {agent: Parser(job, agent) for agent in agents}
+        show = printer(call, [(job, agent) for agent in agents])
 
         def ended() -> bool:
             found = reader.job(job)
@@ -104,6 +106,6 @@ def _attach(call: Call, job: str) -> None:
 
         if not call.json:
             note(f"logs of {job}; Ctrl-C stops it")
-        follow_logs(files, show, until=ended)
+        follow_logs(files, lambda agent, text: show(parsers[agent].line(text)), until=ended)
     if not call.json:
         note(f"{job} has been stopped")
