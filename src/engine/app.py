@@ -177,6 +177,7 @@ class Engine:
             asyncio.create_task(self.link.run(), name="line to the host"),
             asyncio.create_task(self.idle.run(), name="idle"),
             asyncio.create_task(forgetting.runs(self.state, self.order.retention), name="retention of runs"),
+            asyncio.create_task(forgetting.logs(self.order.home), name="retention of logs"),
             asyncio.create_task(
                 forgetting.sessions(self.order.home, self.state, self.order.sessions), name="retention of sessions"
             ),

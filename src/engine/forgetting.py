@@ -1,4 +1,4 @@
-"""What the engine forgets in time: queries that have ended, and the conversations of jobs that don't run."""
+"""What the engine forgets in time: queries that have ended, conversations of jobs that don't run, old logs."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import time
 from teamwright.agents.session_retention import job_of, prune_file, session_files
 from teamwright.engine.state import EngineState
 from teamwright.home import Home
+from teamwright.host.logs import LIMIT, rotate_all
 from teamwright.tracing.storing.retention import Retention
 
-#: Seconds between two looks.
-_PAUSE = 600.0
+#: Seconds between two looks; at logs.
+_PAUSE, _LOGS = 600.0, 5.0
 
 
 async def runs(state: EngineState, retention: Retention) -> None:
@@ -28,3 +29,10 @@ async def sessions(home: Home, state: EngineState, retention: Retention) -> None
             if job_of(path) not in {job.name for job in state.active()}:
                 await asyncio.to_thread(prune_file, path, retention)
         await asyncio.sleep(_PAUSE)
+
+
+async def logs(home: Home, *, limit: int = LIMIT, pause: float = _LOGS) -> None:
+    """Logs that have grown larger than `limit` bytes are put aside, the oldest go. Runs until it is cancelled."""
+    while True:
+        await asyncio.sleep(pause)
+        await asyncio.to_thread(rotate_all, home.path, limit)

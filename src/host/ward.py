@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from teamwright.host import proc
+from teamwright.host.logs import rotate
 from teamwright.host.pulse import BEAT, Pulse
 from teamwright.host.spawn import spawn
 
-_LOG_LIMIT = 1_000_000
 #: Deaths are counted over so many seconds.
 _WITHIN = 60.0
 #: Seconds to wait before the next start, after the first, second … death within that time.
@@ -120,8 +120,7 @@ def say(to: socket.socket, message: dict[str, Any]) -> None:
 
 
 def open_log(path: Path) -> IO[bytes]:
-    """The file, to append to; the old one is put aside when it has grown large. Raises OSError."""
+    """The file, to append to; what was in it is put aside when it has grown large. Raises OSError."""
     with suppress(OSError):
-        if path.stat().st_size > _LOG_LIMIT:
-            path.replace(f"{path}.1")
+        rotate(path)
     return open(path, "ab", buffering=0, opener=lambda name, flags: os.open(name, flags, 0o600))
