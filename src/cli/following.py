@@ -50,7 +50,7 @@ class LogFile:
                 yield from self._before()
                 self._inode, self._offset, self._rest = inode, 0, b""
             elif size < self._offset:
-                self._offset, self._rest = 0, b""
+                yield from self._put_aside()
             if size == self._offset:
                 return
             with open(self.path, "rb") as file:
@@ -63,6 +63,20 @@ class LogFile:
         if len(self._rest) > _LONGEST_LINE:
             whole.append(self._rest)
             self._rest = b""
+        for line in whole:
+            yield _text(line)
+
+    def _put_aside(self) -> Iterator[str]:
+        """The beginning of the file has been put aside (`host/logs.py`): what of it was not read yet."""
+        try:
+            with open(f"{self.path}.1", "rb") as file:
+                length = file.seek(0, 2)
+                file.seek(min(self._offset, length))
+                *whole, self._rest = (self._rest + file.read(_LONGEST_LINE)).split(b"\n")
+        except OSError:
+            self._offset, self._rest = 0, b""
+            return
+        self._offset = max(0, self._offset - length)
         for line in whole:
             yield _text(line)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from teamwright.cli.following import LogFile, follow_logs
+from teamwright.host.logs import rotate
 
 
 @pytest.fixture
@@ -77,3 +78,17 @@ def test_follow_shows_everything_before_it_ends(log: Path) -> None:
 
     follow_logs([file], lambda agent, line: shown.append(line), until=lambda: "two" in shown, pause=pause)
     assert shown == ["one", "two", "last"]
+
+
+def test_a_file_whose_beginning_is_put_aside(tmp_path: Path) -> None:
+    """No line twice, and none left out."""
+    path = tmp_path / "a.log"
+    path.write_text("".join(f"line {number}\n" for number in range(3000)))
+    log = LogFile("a", path)
+    assert log.last(1) == ["line 2999"]
+    with path.open("a") as file:
+        file.writelines(f"line {number}\n" for number in range(3000, 5000))
+        file.flush()
+        assert rotate(path, limit=1000)
+        file.write("line 5000\n")
+    assert list(log.more()) == [f"line {number}" for number in range(3000, 5001)]
