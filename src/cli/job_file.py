@@ -59,3 +59,18 @@ def load(
     if not call.json:
         warn(loaded.warnings)
     return loaded
+
+
+def kept(call: Call, file: Path, name: str | None) -> tuple[Path | None, Path | None]:
+    """The folders that a running job of that file, or of that name, records to and replays from: it keeps them."""
+    from teamwright.engine.state import StateReader
+    from teamwright.jobs.examples import located
+
+    path = str((call.cwd / located(file).expanduser()).resolve())
+    with StateReader(call.home) as reader:
+        jobs = [job for job in reader.records().values() if job.active]
+    plans = [job.plan for job in jobs if job.plan.job == name or (name is None and job.plan.file == path)]
+    found = next((plan for plan in plans if plan.record or plan.replay), None)
+    if found is None:
+        return None, None
+    return Path(found.record) if found.record else None, Path(found.replay) if found.replay else None

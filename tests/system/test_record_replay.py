@@ -178,7 +178,7 @@ def test_files_and_streams_come_as_they_came(replay: Deploy, tmp_path: Path) -> 
     assert max(piece for piece in pieces if piece) > 2
 
 
-def test_an_agent_that_is_killed_comes_back_with_its_replay(replay: Deploy) -> None:
+def test_an_agent_that_is_killed_comes_back_with_its_replay(replay: Deploy, place: Path) -> None:
     (lead,) = [agent for agent in replay("ps", JOB, "--json").ok().json["agents"] if agent["id"] == "lead"]
     os.kill(lead["pid"], signal.SIGKILL)
     end = time.monotonic() + 60
@@ -190,6 +190,8 @@ def test_an_agent_that_is_killed_comes_back_with_its_replay(replay: Deploy) -> N
         time.sleep(0.1)
     assert replay("query", JOB, "ask the peer", "--json").ok().json["answer"] == "done with 1"
     replay("restart", JOB).ok()
+    done = replay("apply", place / "recorded.yaml", "--yes").ok()
+    assert "unchanged" in done.out + done.err or "nothing" in done.out + done.err
     assert replay("query", JOB, "ask the peer", "--json").ok().json["answer"] == "done with 1"
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from teamwright.cli.app import Call, command, port_option
-from teamwright.cli.job_file import job_file, load
+from teamwright.cli.job_file import job_file, kept, load
 
 if TYPE_CHECKING:
     from teamwright.client.client import Client
@@ -52,7 +52,8 @@ def apply(
     from teamwright.cli.applying import follow_apply, is_running, nothing, words
     from teamwright.cli.connection import connected
 
-    loaded = load(call, file, name=name, sets=sets)
+    record, replay = kept(call, file, name)
+    loaded = load(call, file, name=name, sets=sets, starting=not dry_run, record=record, replay=replay)
     plan = loaded.plan
     with connected(call, start=not dry_run, port=port, host=not dry_run) as client:
         if not is_running(client, plan.job):

@@ -50,16 +50,15 @@ def restart(call: Call, targets: tuple[str, ...], everything: bool) -> None:
 
 def _restart(call: Call, client: Client, target: Target) -> dict[str, object]:
     """Restart one target; its job's view afterwards."""
-    from teamwright.cli.job_file import load
+    from teamwright.cli.job_file import kept, load
     from teamwright.cli.starting import follow_start
     from teamwright.cli.targets import known
 
     job = known(call, target)
     levels = len(job.plan.levels)
     if target.whole:
-        plan = job.plan
-        record, replay = (Path(text) if text else None for text in (plan.record, plan.replay))
-        file = target.file or Path(plan.file)
+        file = target.file or Path(job.plan.file)
+        record, replay = kept(call, file, target.job)
         loaded = load(call, file, name=target.job, starting=True, record=record, replay=replay)
         stream = client.restart(plan=loaded.plan, secrets=loaded.secrets)
     else:

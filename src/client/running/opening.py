@@ -99,6 +99,7 @@ def start(
     home: str | Path | None = None,
     environ: Mapping[str, str] | None = None,
     port: int | None = None,
+    replay: str | Path | None = None,
 ) -> Opening:
     """Start the job of a file, as `deploy start` does, for as long as the block lasts.
 
@@ -110,17 +111,22 @@ def start(
 
     `set` changes keys of the file, as --set does; `name` is the job's instead of the file's; `home` is the state
     folder (as the commands find it, when not given); `environ` is used instead of this process's environment; `port`
-    is for an engine that is started. A job that runs already, unchanged, is used as it is and runs on afterwards.
+    is for an engine that is started. `replay` is the folder of a recording that the models' words come from, as with
+    --replay: no network and no key is needed. A job that runs already, unchanged, is used as it is and runs on
+    afterwards.
 
     Nothing stays behind: the job ends with the block, with an exception, with Ctrl-C, and when this process is killed;
     an engine that was started for it leaves too, unless it has other jobs by then.
 
-    Raises JobFileError, MissingExtra, StartFailed (with the failed agent's last lines), HomeError, EngineError.
+    Raises JobFileError, MissingExtra, MissingKey, StartFailed (with the failed agent's last lines), HomeError,
+    EngineError.
     """
     there = dict(os.environ if environ is None else environ)
     sets = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in (set or {}).items()]
     cwd = Path.cwd()
-    return Opening(lambda abandoned: _start(Path(file), sets, name, _home(home, there, cwd), there, port, abandoned))
+    return Opening(
+        lambda abandoned: _start(Path(file), sets, name, _home(home, there, cwd), there, port, replay, abandoned)
+    )
 
 
 def connect(job: str, *, home: str | Path | None = None, environ: Mapping[str, str] | None = None) -> Opening:
@@ -147,13 +153,17 @@ def _start(
     home: Home,
     environ: Mapping[str, str],
     port: int | None,
+    replay: str | Path | None,
     abandoned: _Abandoned,
 ) -> Held:
-    from teamwright.jobs import planner
+    from teamwright.jobs import planner, replaying
     from teamwright.jobs.examples import located
 
     cwd = Path.cwd()
-    loaded = planner.load(located(file), environ={**environ, "PWD": str(cwd)}, name=name, sets=sets, cwd=cwd)
+    place = replaying.located(replay, cwd) if replay is not None else None
+    there = {**environ, "PWD": str(cwd)}
+    loaded = planner.load(located(file), environ=there, name=name, sets=sets, cwd=cwd, replay=place)
+    loaded.check_keys()
     job = loaded.plan.job
     before = launch.lifelines()
     try:
