@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext, suppress
+
+from opentelemetry import context as otel_context
+from opentelemetry import trace as otel
 
 from teamwright.agents.admission import Admissions
 from teamwright.agents.budget import PeerBudget, Purse
@@ -64,6 +67,7 @@ class AgentTurn:
         self.usage = Usage()
         self.purse = Purse(run.dollars_left)
         self.budget = PeerBudget(run.peer_calls_left, self.purse)
+        self._span = tracer.current()
         self._peers = peers
         self._slot = slot
         self._emit = emit
@@ -101,7 +105,21 @@ class AgentTurn:
 
     async def ask_peer(self, agent: str, message: str, *, files: Sequence[File] = ()) -> PeerAnswer:
         """Ask another agent. Raises PeerError or LimitReached."""
-        return await self._peers.ask(self, agent, message, files)
+        with self._in_its_trace():
+            return await self._peers.ask(self, agent, message, files)
+
+    @contextmanager
+    def _in_its_trace(self) -> Iterator[None]:
+        """Code in a thread or a callback of somebody's SDK may have lost its context, or have that of another run."""
+        if self.tracer.current().trace_id == self._span.trace_id:
+            yield
+            return
+        token = otel_context.attach(otel.set_span_in_context(self._span.otel_span))
+        try:
+            yield
+        finally:
+            with suppress(ValueError):
+                token.var.reset(token)
 
     async def ask_user(self, question: str) -> str:
         """Ask whoever sent the message and wait for the answer; its files join `files`."""

@@ -11,7 +11,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-from . import claude, crewai, gemini
+from . import claude, crewai, gemini, threads
 from .scope import complain, safely
 
 #: module: what is done with it as soon as it is there.
@@ -40,6 +40,7 @@ def install() -> None:
         if module is not None:
             _there(name, module)
     sys.meta_path.insert(0, Finder())
+    threads.carry()
 
 
 class Finder:
