@@ -36,8 +36,8 @@ CREWS = '''
     from crewai.memory import Memory
     from crewai.tools import tool
 
-    def own_llm():
-        return LLM(model="gpt-4o", provider="openai", base_url=os.environ["MODEL_URL"], api_key="x", max_retries=0)
+    def own_llm(model="gpt-4o"):
+        return LLM(model=model, provider="openai", base_url=os.environ["MODEL_URL"], api_key="x", max_retries=0)
 
     @tool("second_opinion")
     def second_opinion(question: str) -> str:
@@ -49,6 +49,11 @@ CREWS = '''
         """Asks an expert."""
         expert = Agent(role="Expert", goal="know", backstory="b", llm=own_llm(), cache=False)
         return expert.kickoff(question).raw
+
+    @tool("flood")
+    def flood(what: str) -> str:
+        """Tells everything."""
+        return "drop " * 1_200
 
     class Shelf(BaseKnowledgeStorage):
         def search(self, query, limit=5, metadata_filter=None, score_threshold=0.6):
@@ -109,6 +114,8 @@ CREWS = '''
                     "guarded": guarded, "flow": Steps, "ask": lambda: one(agent("Asker", tools=tools)),
                     "opinion": lambda: one(agent("Doubter", tools=[second_opinion, consult])),
                     "file": lambda: one(agent("Viewer", tools=tools)),
+                    "much": lambda: one(Agent(role="Listener", goal="hear", backstory="b", llm=own_llm("gpt-4"),
+                                              cache=False, tools=[flood])),
                 }[inputs["message"].split()[0]]()
                 return made.kickoff(inputs=inputs)
 
@@ -243,6 +250,21 @@ def test_what_a_crew_does_beside_models_and_tools_is_an_event(
     world.script()
     assert said.state == "completed" and "good" in said.text
     assert told(world, said.trace_id, span)[: len(events)] == events
+
+
+def test_a_conversation_that_is_shortened(world: World) -> None:
+    """A model of the crew's own: CrewAI knows its window, and has it sum up what doesn't fit any more."""
+
+    def line(seen: Seen) -> Reply:
+        if "flood" in seen.tools and "drop drop" not in str(seen.body) and "SHORT" not in str(seen.body):
+            return Reply(calls=[Call("flood", {"what": str(number)}) for number in range(6)])
+        return Reply("all of it" if "flood" in seen.tools else "<summary>SHORT</summary>")
+
+    world.model.always(line)
+    said = world.ask("much rain", "crew")
+    world.script()
+    assert said.state == "completed" and said.text == "all of it"
+    assert "compaction" in told(world, said.trace_id, "invoke_agent Listener")
 
 
 def test_words_on_events_go_by_the_content_policy() -> None:
