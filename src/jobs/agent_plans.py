@@ -242,10 +242,11 @@ class AgentResolver:
             )
         for keys, fault, better in faults(info, entry.model, entry.backend_options):
             self._findings.report(self._origin(path[1], *keys), fault, better)
-        if entry.limits.cost_usd is not None and unpriced(info, entry.model, entry.backend_options):
+        dear = unpriced(info, entry.model, entry.backend_options) if entry.limits.cost_usd is not None else None
+        if dear is not None:
             self._findings.report(
                 self._origin(path[1], "limits", "cost_usd"),
-                f"nobody knows what {entry.model} costs, so this could not be held",
+                f"nobody knows what {dear} costs, so this could not be held",
                 "take a model that is in the price list, or leave it out",
             )
         return info

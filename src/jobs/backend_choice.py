@@ -56,10 +56,19 @@ def faults(
             yield ("backend_options", key), message, suggestion(key, info.options or (), kind="options")
 
 
-def unpriced(info: BackendInfo, model: str | None, options: Mapping[str, object]) -> bool:
-    """Whether nobody knows what a call of that model costs, so that a limit in dollars could not be held."""
+def unpriced(info: BackendInfo, model: str | None, options: Mapping[str, object]) -> str | None:
+    """The first of an agent's models, those it falls back to included, of which nobody knows what a call costs.
+
+    A limit in dollars could not be held then.
+    """
     if not info.paid or model is None:
-        return False
+        return None
+    others = options.get("fallback_models")
+    models = [model, *(others if isinstance(others, list) else ())]
+    return next((one for one in models if isinstance(one, str) and not _priced(info, one, options)), None)
+
+
+def _priced(info: BackendInfo, model: str, options: Mapping[str, object]) -> bool:
     from teamwright.tracing.cost import price
 
     provider: str | None = _PRICED_AS.get(info.name)
@@ -69,10 +78,10 @@ def unpriced(info: BackendInfo, model: str | None, options: Mapping[str, object]
 
         name, provider, local = asked(model, str(options.get("base_url") or ""))
         if local:
-            return False  # one that is not in the list costs nothing there
+            return True  # one that is not in the list costs nothing there
     elif "/" in name:
         provider, _, name = name.partition("/")
-    return price(name, provider, input_tokens=1, output_tokens=1) is None
+    return price(name, provider, input_tokens=1, output_tokens=1) is not None
 
 
 def installed(info: BackendInfo, find: Callable[[str], object] = importlib.util.find_spec) -> bool:

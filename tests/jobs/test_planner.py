@@ -217,6 +217,9 @@ def test_a_limit_in_dollars_needs_a_price(folder: Folder) -> None:
     for model, options in (("gpt-4o", ""), ("llama9", local), ("anthropic/claude-sonnet-4-5", router)):
         assert folder.load(text.format(model, options)).plan.agents[0].limits.cost_usd == 0.5
     folder.write("bot.py", "def f(text): ...")
+    others = "backend_options: {fallback_models: [gpt-4o-mini, llama9]},"
+    (line,) = folder.lines(text.format("gpt-4o", others))
+    assert "nobody knows what llama9 costs" in line
     (line,) = folder.lines('agents: [{id: a, run: "bot:f", limits: {cost_usd: 1}}]')
     assert "is not seen: it would not be held" in line
 

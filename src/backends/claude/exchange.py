@@ -160,6 +160,8 @@ class Exchange:
             if is_rate_limit(data):
                 self._places.rate_limited(float(data.get("retry_delay_ms") or 0) / 1000)
             self._calls.retrying(data, at_ns)
+        elif subtype == "model_fallback":
+            self._calls.fell_back(data, at_ns)
         elif subtype == "compact_boundary":
             self._calls.compacted(data, self._summary, at_ns)
         elif subtype == "permission_denied":

@@ -95,6 +95,17 @@ class ModelCalls:
         loop = asyncio.get_running_loop()
         self._pause = loop.call_later(delay, self._begin, at_ns + int(delay * 1e9))
 
+    def fell_back(self, data: Mapping[str, Any], at_ns: int) -> None:
+        """The model could not be had, and another is asked for the rest of the message."""
+        word = str(data.get("trigger") or "overloaded")
+        self._open(at_ns).fail(
+            f"{word}: {data.get('content') or 'another model is asked'}", reason=reason_of(word, None)
+        )
+        self._end(at_ns)
+        self._attempt += 1
+        self.model = data.get("fallback_model") or self.model
+        self._begin(at_ns)
+
     def event(self, event: Mapping[str, Any], at_ns: int) -> str:
         """An event of the stream of the API; the piece of the answer in it, if any."""
         kind, reply = event.get("type"), self._reply

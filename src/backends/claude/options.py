@@ -1,7 +1,7 @@
 """What the job file may say to the claude backend: `backend_options` and `model_options`, checked without the SDK.
 
 backend_options: {builtin_tools: [Read, "Bash(git log *)"], deny: ["Read(secrets/**)"], setting_sources: [project],
-                  cwd: ., clients: 8, idle: 300, retries: 3}
+                  cwd: ., clients: 8, idle: 300, retries: 3, fallback_models: [claude-haiku-4-5]}
 model_options:   {max_tokens: 8000, thinking: off | on | 4000, effort: low}
 """
 
@@ -35,7 +35,7 @@ class Options:
 
     `builtin_tools` and `deny` are permission rules of the CLI; `cwd` is absolute, None = an empty folder of the
     agent's own. `clients`: CLI processes at once; `idle`: seconds until an unused one is closed; `retries` of the
-    CLI for one model call.
+    CLI for one model call; `fallback_models` are asked where the first is overloaded or not there.
     """
 
     builtin_tools: tuple[str, ...] = ()
@@ -45,6 +45,7 @@ class Options:
     clients: int = 8
     idle: float = 300.0
     retries: int = 3
+    fallback_models: tuple[str, ...] = ()
     max_tokens: int | None = None
     thinking: bool | int | None = None
     effort: str | None = None
@@ -56,7 +57,7 @@ def read(options: Mapping[str, Any], model_options: Mapping[str, Any], folder: s
         if not fault.warning:
             raise UserError(f"{'.'.join(map(str, fault.path))}: {fault.message}", hint=fault.hint)
     given = {**options, **{key: value for key, value in model_options.items() if key not in _NO_SETTING}}
-    for key in ("builtin_tools", "deny", "setting_sources"):
+    for key in ("builtin_tools", "deny", "setting_sources", "fallback_models"):
         given[key] = tuple(given.get(key) or ())
     if given.get("cwd") is not None:
         given["cwd"] = str(_folder(given["cwd"], folder))
@@ -122,6 +123,11 @@ def _sources(value: Any) -> _Found:
     ]
 
 
+def _models(value: Any) -> _Found:
+    fits = isinstance(value, list) and all(isinstance(item, str) and item and "," not in item for item in value)
+    return [] if fits else [((), f"must be a list of models, not {value!r}", None)]
+
+
 def _number(least: float, *, whole: bool = True) -> Callable[[Any], _Found]:
     def check(value: Any) -> _Found:
         fits = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool) and value >= least
@@ -152,6 +158,7 @@ _CHECKS: Mapping[str, Callable[[Any], _Found]] = {
     "clients": _number(1),
     "idle": _number(0.1, whole=False),
     "retries": _number(0),
+    "fallback_models": _models,
 }
 _MODEL_CHECKS: Mapping[str, Callable[[Any], _Found]] = {
     "max_tokens": _number(1),

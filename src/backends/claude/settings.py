@@ -91,6 +91,7 @@ class Settings:
         thinking = options.thinking
         return sdk.ClaudeAgentOptions(
             model=self.config.model,
+            fallback_model=",".join(options.fallback_models) or None,
             system_prompt=self.config.system,
             tools=builtin,
             allowed_tools=[*(f"mcp__{SERVER}__{name}" for name in tools), *options.builtin_tools],

@@ -144,6 +144,20 @@ async def test_a_conversation_is_forgotten(api: Messages, opened: Opened, fake_t
     api.say()
 
 
+async def test_another_model_when_the_first_is_overloaded(
+    api: Messages, opened: Opened, fake_turn: Any, spans: Any
+) -> None:
+    busy = Reply(status=529, error="Overloaded")
+    api.say(busy, busy, busy, Reply("from the other", tokens=Tokens(1000, 100, 0)))
+    async with opened(options={"retries": 4, "fallback_models": ["claude-haiku-4-5"]}) as backend:
+        answer = await backend.run(fake_turn("hi"))
+    assert answer.text == "from the other"
+    calls = [(name, about.get("teamwright.attempt"), span.status.code) for name, about, span in spans()]
+    first = f"chat {MODEL}"
+    assert calls == [(first, 1, 2), (first, 2, 2), (first, 3, 2), ("chat claude-haiku-4-5", 4, 0)]
+    assert spans()[-1][1]["teamwright.cost_usd"] == pytest.approx(0.0015)  # by the list, of the model that answered
+
+
 async def test_so_many_processes_and_no_more(api: Messages, opened: Opened, fake_turn: Any, spans: Any) -> None:
     """One place, three conversations at once: they take turns, and whoever rests makes room."""
     api.always(lambda seen: Reply(f"heard {seen.user}", delay=0.1))
