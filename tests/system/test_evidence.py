@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from teamwright.tracing import glossary
 from tests.system.conftest import check_nothing_left
 from tests.system.evidence import ROOT, agrees
 
@@ -21,6 +23,14 @@ def test_the_page_shows_what_its_commands_print(group: str, environment: dict[st
         pytest.importorskip("mcp")
     agrees(group, environment)
     check_nothing_left(mark, set())
+
+
+def test_the_names_on_the_page_are_those_of_the_vocabulary() -> None:
+    page = (ROOT / "docs" / "what-a-trace-shows.md").read_text()
+    names = set(re.findall(r"`((?:teamwright|gen_ai|mcp|network|session|user)\.[\w.]+)`", page))
+    events = set(re.findall(r"events? `([^`]+)`", page))
+    assert len(names) > 15 and len(events) > 8
+    assert (names - set(glossary.ATTRIBUTES), events - set(glossary.EVENTS)) == (set(), set())
 
 
 def test_a_trace_that_changes_is_noticed(tmp_path: Path) -> None:
