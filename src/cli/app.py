@@ -21,6 +21,7 @@ from typing import Any
 import click
 
 from teamwright import __version__, home
+from teamwright.cli.completing import complete_names
 from teamwright.home import Home
 from teamwright.settings import HOME, PORT
 
@@ -48,6 +49,7 @@ COMMANDS = (
     "stop",
     "engine",
     "token",
+    "completion",
 )
 
 
@@ -166,6 +168,8 @@ def command(
     def register(function: Callable[..., Any]) -> click.Command:
         for option in (_debug, _json, _home) if prints_data else (_debug, _home):
             function = option(function)
-        return group.command(name, **attributes)(function)
+        made = group.command(name, **attributes)(function)
+        complete_names(made, group.name or "")
+        return made
 
     return register

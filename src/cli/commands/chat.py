@@ -25,6 +25,9 @@ def chat(call: Call, job: str, session: str | None, user: str | None, keep: bool
 
     In a pipe each line is a message, and answers come plain. A file starts its job first, and stops it again
     unless --keep.
+
+    \b
+    deploy chat research
     """
     from teamwright.cli.chat.screen import Lines, Terminal
     from teamwright.cli.chat.talk import Talk

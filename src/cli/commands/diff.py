@@ -22,6 +22,9 @@ def diff(call: Call, first: str, second: str | None) -> None:
 
     A and B are the first digits of a revision, JOB (its newest), JOB@prev (the one before) or a job file as it is now.
     One job alone is compared with the revision before.
+
+    \b
+    deploy diff research@prev research
     """
     from teamwright.cli.revisions import queries_of, sides
     from teamwright.jobs.difference import difference

@@ -15,6 +15,9 @@ def doctor(call: Call) -> None:
     """Show what there is to work with, and how to add what is missing.
 
     Exit code 1 where nothing could be started as it is; what is only missing is optional.
+
+    \b
+    deploy doctor
     """
     from teamwright.client.doctor import examine
 

@@ -86,7 +86,11 @@ def install(call: Call, name: str, only_print: bool, force: bool, port: int | No
 @click.option("--force", is_flag=True, help="Stop running jobs too.")
 @click.pass_obj
 def stop(call: Call, force: bool) -> None:
-    """Stop the engine; refused while jobs run, unless --force."""
+    """Stop the engine; refused while jobs run, unless --force.
+
+    \b
+    deploy engine stop --force
+    """
     from teamwright.cli.connection import connected
     from teamwright.errors import EngineUnavailable
 
@@ -107,7 +111,11 @@ def stop(call: Call, force: bool) -> None:
 @otlp_options
 @click.pass_obj
 def restart(call: Call, otlp: Sequence[str], otlp_content: bool) -> None:
-    """Replace the engine by one of the present code; jobs run on, and so does sending to receivers."""
+    """Replace the engine by one of the present code; jobs run on, and so does sending to receivers.
+
+    \b
+    deploy engine restart
+    """
     from teamwright.cli.connection import connected
 
     receivers = wanted(call.environ, otlp, otlp_content)
@@ -120,7 +128,11 @@ def restart(call: Call, otlp: Sequence[str], otlp_content: bool) -> None:
 @command("status", group=engine)
 @click.pass_obj
 def status(call: Call) -> None:
-    """Say whether the engine runs, where, and since when."""
+    """Say whether the engine runs, where, and since when.
+
+    \b
+    deploy engine status --json
+    """
     from teamwright.cli.connection import connected
 
     with connected(call) as client:

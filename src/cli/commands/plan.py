@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 @job_file
 @click.pass_obj
 def plan(call: Call, file: Path, name: str | None, sets: Sequence[str]) -> None:
-    """Show what would be started: levels, calls, ports, backends, secrets by name."""
+    """Show what would be started: levels, calls, ports, backends, secrets by name.
+
+    \b
+    deploy plan team.yaml --set agents.writer.limits.turns=3
+    """
     found = load(call, file, name=name, sets=sets).plan
     if call.json:
         call.emit(plan_view(found))

@@ -11,7 +11,12 @@ from teamwright.cli.app import Call, command
 @click.argument("job", required=False)
 @click.pass_obj
 def ps(call: Call, job: str | None) -> None:
-    """List jobs, or the agents of one."""
+    """List jobs, or the agents of one.
+
+    \b
+    deploy ps
+    deploy ps research --json
+    """
     from teamwright.engine.state import StateReader
 
     if job is None:

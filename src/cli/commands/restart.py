@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 @click.option("--all", "everything", is_flag=True, help="Every job.")
 @click.pass_obj
 def restart(call: Call, targets: tuple[str, ...], everything: bool) -> None:
-    """Restart jobs (their files are read again), agents or groups."""
+    """Restart jobs (their files are read again), agents or groups.
+
+    \b
+    deploy restart research
+    deploy restart research/writer
+    """
     from teamwright.cli.connection import connected
     from teamwright.cli.targets import Target, known, parse, require_running
     from teamwright.errors import UserError

@@ -23,7 +23,11 @@ def runs() -> None:
 @limited(20)
 @click.pass_obj
 def list_runs(call: Call, which: Filter, limit: int) -> None:
-    """List runs, the newest query first, with what it asked of other agents below it."""
+    """List runs, the newest query first, with what it asked of other agents below it.
+
+    \b
+    deploy runs list --job research --user ann
+    """
     from teamwright.engine.registry_of_runs import listed
 
     found = listed(call.home, which, limit=limit)
@@ -48,6 +52,9 @@ def show(call: Call, run_id: str | None) -> None:
     """Show one run, and the tree of runs it belongs to; the newest query's without an ID.
 
     The first digits of an ID are enough.
+
+    \b
+    deploy runs show 5f2c
     """
     from teamwright.engine.registry_of_runs import found
 

@@ -25,7 +25,11 @@ def sessions() -> None:
 @_user
 @click.pass_obj
 def list_sessions(call: Call, job: str | None, user: str | None) -> None:
-    """List conversations, the newest first. Needs no engine."""
+    """List conversations, the newest first. Needs no engine.
+
+    \b
+    deploy sessions list research --user ann
+    """
     from teamwright.agents.conversations import conversations
 
     name = _job_name(call, job)
@@ -49,7 +53,11 @@ def list_sessions(call: Call, job: str | None, user: str | None) -> None:
 @_user
 @click.pass_obj
 def show(call: Call, session: str, job: str | None, user: str | None) -> None:
-    """Show what was said in a conversation. The first letters of its ID are enough. Needs no engine."""
+    """Show what was said in a conversation. The first letters of its ID are enough. Needs no engine.
+
+    \b
+    deploy sessions show 5f2c
+    """
     from teamwright.agents.conversations import exchanges, find
     from teamwright.cli.conversations import moment
 
@@ -74,6 +82,9 @@ def delete(call: Call, session: str, job: str | None, user: str | None) -> None:
     """Delete a conversation at all agents of its job: the words, and what their backends keep. Not its traces.
 
     One that is in use stays, and that is an error.
+
+    \b
+    deploy sessions delete 5f2c --job research
     """
     from teamwright.agents.conversations import find
 
@@ -91,7 +102,11 @@ def delete(call: Call, session: str, job: str | None, user: str | None) -> None:
 @click.option("--yes", is_flag=True, help="Don't ask.")
 @click.pass_obj
 def clear(call: Call, job: str, user: str | None, yes: bool) -> None:
-    """Delete all conversations of a job. Those in use stay, and that is an error."""
+    """Delete all conversations of a job. Those in use stay, and that is an error.
+
+    \b
+    deploy sessions clear research --user ann --yes
+    """
     import sys
 
     from teamwright.agents.conversations import conversations

@@ -36,7 +36,12 @@ def start(
     otlp_content: bool,
     port: int | None,
 ) -> None:
-    """Start a job. Ctrl-C before it is up leaves nothing running."""
+    """Start a job. Ctrl-C before it is up leaves nothing running.
+
+    \b
+    deploy start team.yaml
+    deploy start team.yaml --name nightly --attach
+    """
     from teamwright.cli.connection import connected
     from teamwright.cli.output import note
     from teamwright.cli.starting import follow_start, stop_again

@@ -12,7 +12,13 @@ from teamwright.cli.app import Call, command
 @click.option("--all", "everything", is_flag=True, help="Every job, and the engine unless `engine start` started it.")
 @click.pass_obj
 def stop(call: Call, targets: tuple[str, ...], everything: bool) -> None:
-    """Stop jobs, agents or groups."""
+    """Stop jobs, agents or groups.
+
+    \b
+    deploy stop research
+    deploy stop research/@authors
+    deploy stop --all
+    """
     from teamwright.cli.connection import connected
     from teamwright.cli.targets import ALL, known, parse
     from teamwright.errors import EngineUnavailable, UserError

@@ -24,7 +24,11 @@ def trace() -> None:
 @click.option("--deployments", is_flag=True, help="Starts and stops of jobs instead of queries.")
 @click.pass_obj
 def list_traces(call: Call, which: Filter, limit: int, deployments: bool) -> None:
-    """List traces, newest first."""
+    """List traces, newest first.
+
+    \b
+    deploy trace list --job research --status error --since 1h
+    """
     from dataclasses import replace
 
     from teamwright.tracing.reading.reader import SpanReader
@@ -58,6 +62,10 @@ def show(call: Call, trace_id: str | None, job: str | None, full: bool, span_id:
     """Show one trace as a tree; the newest without an ID. The first digits of an ID are enough.
 
     `*` marks what the end waited for; `time` says where the time went, and adds up exactly.
+
+    \b
+    deploy trace show
+    deploy trace show 5f2c9a --full
     """
     from teamwright.cli.targets import parse_job
     from teamwright.tracing.reading.reader import SpanReader

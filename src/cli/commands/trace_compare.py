@@ -22,7 +22,11 @@ _SESSIONS = 10
 @click.argument("second", metavar="B")
 @click.pass_obj
 def diff(call: Call, first: str, second: str) -> None:
-    """What changed from trace A to trace B."""
+    """What changed from trace A to trace B.
+
+    \b
+    deploy trace diff 5f2c 9a01
+    """
     from teamwright.tracing.reading.analysis import difference
     from teamwright.tracing.reading.reader import SpanReader
     from teamwright.tracing.reading.view import trace_show
@@ -59,7 +63,11 @@ def diff(call: Call, first: str, second: str) -> None:
 @limited(200)
 @click.pass_obj
 def stats(call: Call, which: Filter, limit: int) -> None:
-    """Sum up the newest queries: how long, how large, how dear, and where the time went."""
+    """Sum up the newest queries: how long, how large, how dear, and where the time went.
+
+    \b
+    deploy trace stats research --since 1d
+    """
     from teamwright.tracing.reading.reader import SpanReader
     from teamwright.tracing.reading.stats import summed
     from teamwright.tracing.reading.view import trace_show

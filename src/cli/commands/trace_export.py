@@ -37,7 +37,11 @@ def export(
     kind: str | None,
     output: Path | None,
 ) -> None:
-    """Give out one trace, the newest without an ID; or with --view a table of all."""
+    """Give out one trace, the newest without an ID; or with --view a table of all.
+
+    \b
+    deploy trace export 5f2c > trace.json
+    """
     from teamwright.cli.targets import parse_job
     from teamwright.errors import UserError
 

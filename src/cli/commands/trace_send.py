@@ -26,7 +26,11 @@ if TYPE_CHECKING:
 def send(
     call: Call, trace_id: str | None, job: str | None, otlp: Sequence[str], otlp_content: bool, tool: str | None
 ) -> None:
-    """Send one trace that is stored here; the newest without an ID. Needs no engine."""
+    """Send one trace that is stored here; the newest without an ID. Needs no engine.
+
+    \b
+    deploy trace send 5f2c --otlp http://127.0.0.1:4318
+    """
     from teamwright.cli.targets import parse_job
     from teamwright.errors import TeamwrightError, UserError
     from teamwright.tracing.forwarding.sending import send as send_trace

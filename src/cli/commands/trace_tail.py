@@ -25,6 +25,9 @@ def tail(call: Call, which: Filter, seconds: float | None) -> None:
     """Print each span when it ends, from now on.
 
     Agent, status and duration are those of the span; session, user, labels and words those of the query it is for.
+
+    \b
+    deploy trace tail research
     """
     import time
 

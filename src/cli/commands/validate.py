@@ -15,7 +15,11 @@ from teamwright.cli.job_file import job_file, load
 @job_file
 @click.pass_obj
 def validate(call: Call, file: Path, name: str | None, sets: Sequence[str]) -> None:
-    """Check a job file; everything that is wrong at once."""
+    """Check a job file; everything that is wrong at once.
+
+    \b
+    deploy validate team.yaml
+    """
     plan = load(call, file, name=name, sets=sets).plan
     if call.json:
         call.emit({"job": plan.job, "valid": True, "agents": len(plan.agents), "warnings": list(plan.warnings)})
