@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 
 import click
@@ -24,6 +23,9 @@ def mcp(call: Call, jobs: tuple[str, ...], http: bool, port: int | None) -> None
     claude mcp add team -- deploy mcp
     deploy mcp hello --http --port 8490
     """
+
+    import asyncio
+
     from teamwright.cli.targets import parse_job
     from teamwright.errors import MissingExtra, UserError
 
