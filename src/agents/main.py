@@ -12,7 +12,7 @@ import socket
 import sys
 from typing import TYPE_CHECKING, Any
 
-from teamwright.agents.spec import AgentSpec
+from teamwright.agents.spec import REGISTRY_TOKEN, AgentSpec
 from teamwright.errors import TeamwrightError
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def serve(spec: AgentSpec, sock: socket.socket) -> None:
 def prepare(spec: AgentSpec) -> None:
     """Make the process the agent's own: variables, folder, search path, log."""
     os.environ.update({**spec.environment, **spec.secrets})
+    os.environ.pop(REGISTRY_TOKEN, None)  # ours alone: tools and programs that the agent starts don't get it
     os.environ[MARK] = f"{spec.home_id}:{spec.job}/{spec.process}:{spec.incarnation}"
     quiet_sdk()
     start_log(spec.log_level)

@@ -21,6 +21,7 @@ from teamwright.agents.builtin import peer_tools
 from teamwright.agents.card import build_card
 from teamwright.agents.code import Code, code_of
 from teamwright.agents.discovery.directory import Directory
+from teamwright.agents.discovery.everywhere import Everywhere
 from teamwright.agents.discovery.finder import Finder
 from teamwright.agents.executors import ExecutorCode, HostedExecution
 from teamwright.agents.forgetting import PATH as FORGET
@@ -38,7 +39,7 @@ from teamwright.agents.runner import Runner
 from teamwright.agents.server import Door, build_app
 from teamwright.agents.session_file import FileSessions, open_sessions
 from teamwright.agents.session_retention import SessionRetention
-from teamwright.agents.spec import AgentSpec
+from teamwright.agents.spec import REGISTRY_TOKEN, AgentSpec
 from teamwright.agents.tasks import MemoryTaskStore
 from teamwright.agents.tools import load_tools, tools_of
 from teamwright.agents.transport import new_client
@@ -152,8 +153,12 @@ class Runtime:
         spec = self.spec
         if spec.discover is None or spec.stages:
             return Directory(spec.peers, self.tokens)
-        finder = Finder(spec, spec.discover, self.http, lambda: self.tokens.get(ENGINE_AUDIENCE, ""))
-        return Directory(spec.peers, self.tokens, finder)
+        here = Finder(spec, spec.discover, self.http, lambda: self.tokens.get(ENGINE_AUDIENCE, ""))
+        if not spec.registry_url:
+            return Directory(spec.peers, self.tokens, here)
+        token = spec.secrets.get(REGISTRY_TOKEN, "")
+        there = Finder(spec, spec.discover, self.http, lambda: token, url=spec.registry_url)
+        return Directory(spec.peers, self.tokens, Everywhere(here, there))
 
     @classmethod
     async def open(cls, spec: AgentSpec) -> Runtime:

@@ -22,6 +22,8 @@ PushUrls = Literal["public", "any"]
 #: Whom a call goes to when the agent it was meant for is gone: any other that can do it.
 Route = Literal["any"]
 
+#: The variable with the registration token for the engine at `registry_url`.
+REGISTRY_TOKEN = "TEAMWRIGHT_REGISTRY_TOKEN"
 #: `callers` may hold these besides `job/agent` names.
 FRONT_DOOR = "front-door"
 

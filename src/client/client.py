@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import quote
 from uuid import uuid4
 
 import httpx
@@ -182,11 +183,23 @@ class Client:
         raise EngineUnavailable(f"the engine was not replaced within {deadline:g} s", status=503)
 
     def create_token(
-        self, *, job: str | None = None, ttl: float | None = None, subject: str | None = None, rpm: int | None = None
-    ) -> dict[str, Any]:
-        """A token for a person: `job`'s front door only, or an operator's; good for `rpm` calls a minute there."""
+        self, *, job: str | None = None, ttl: float | None = None, subject: str | None = None, rpm: int | None = None,
+        registration: str | None = None, group: str | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
+        """A token for a person (`job`'s front door only, or an operator's), or for the `registration` of an agent."""
         self._writing()
-        return self._json("POST", "/tokens", {"job": job, "ttl": ttl, "subject": subject, "rpm": rpm})
+        given = {"job": job, "ttl": ttl, "subject": subject, "rpm": rpm}
+        return self._json("POST", "/tokens", {**given, "registration": registration, "group": group})
+
+    def add_agent(self, url: str, *, name: str | None = None, group: str | None = None) -> dict[str, Any]:
+        """Have the agent at an address listed in the registry, as `outside.NAME`; its entry."""
+        self._writing()
+        return self._json("POST", "/agents/register", {"url": url, "id": name, "group": group})
+
+    def remove_agent(self, entry_id: str) -> bool:
+        """Take an agent off the registry's list; whether it was there."""
+        self._writing()
+        return bool(self._json("DELETE", f"/agents/{quote(entry_id, safe='')}")["removed"])
 
     # --- queries ------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from teamwright import __version__
-from teamwright.agents.replicas import replica_name
 from teamwright.engine import (
     answers,
     engine_routes,
@@ -39,7 +39,7 @@ from teamwright.engine.follow import Followers
 from teamwright.engine.foreign import Foreign
 from teamwright.engine.front_door import FrontDoor
 from teamwright.engine.idle import Idle
-from teamwright.engine.introductions import Introductions
+from teamwright.engine.introductions import Introductions, admit
 from teamwright.engine.jobs import Jobs
 from teamwright.engine.life_cycle import LifeCycle
 from teamwright.engine.liveness import Incarnation
@@ -52,6 +52,7 @@ from teamwright.engine.records import AgentRecord
 from teamwright.engine.secret_store import SecretStore
 from teamwright.engine.spans import Spans
 from teamwright.engine.state import EngineState
+from teamwright.engine.strangers import Strangers
 from teamwright.engine.upstream import Upstream
 from teamwright.errors import Refused, TeamwrightError
 from teamwright.events import Event, EventBus
@@ -60,7 +61,6 @@ from teamwright.host.api import AgentState
 from teamwright.host.link import HostLink
 from teamwright.jobs.orders import Site
 from teamwright.registry import routes as registry_routes
-from teamwright.registry.records import AgentEntry
 from teamwright.registry.service import LEASE, Registry
 from teamwright.safety.epochs import EpochFile
 from teamwright.safety.tokens import Claims, Issuer, Verifier
@@ -127,7 +127,8 @@ class Engine:
         self.upstream = Upstream(mint, self.foreign)
         placing = Placing()
         self.followers = Followers(self.state, self.upstream, placing)
-        self.registry = Registry(lease=order.lease, admit=self._admit)
+        self.registry = Registry(lease=order.lease, admit=partial(admit, self.state))
+        self.strangers = Strangers(self.state, self.foreign, self.registry, order.url)
         self.link = HostLink(order.host_socket, on_event=self._on_event, on_hello=self._on_hello, on_lost=self._on_lost)
         self.providers = Providers(
             lambda: [job.plan for job in self.state.active()],
@@ -183,6 +184,7 @@ class Engine:
             ),
             asyncio.create_task(self._recover(self.spans.lying_about()), name="recovery"),
             asyncio.create_task(gauges.send(self.spans.keeper, self._gauges, self.order.metrics_every), name="metrics"),
+            asyncio.create_task(self.strangers.run(), name="agents that don't list themselves"),
         ]
         self.checkups.sync()
         self.owners.sync()
@@ -265,6 +267,7 @@ class Engine:
             self.jobs.note(cause, state, seq)
             if (agent := self.state.agent(state.id)) is not None:
                 self.registry.note(agent.job, agent.agent, state.incarnation, state.status)
+            self.strangers.wake()
         except Exception:
             log.exception("an event of %s could not be noted", state.id)
 
@@ -290,6 +293,7 @@ class Engine:
         self.checkups.sync()
         self.owners.sync()
         self.providers.sync()
+        self.strangers.wake()
         self.idle.check()
 
     def _died(self, job: str, agent: str, incarnation: str, reason: str) -> None:
@@ -319,17 +323,6 @@ class Engine:
         await self.spans.close_former()
 
     # --- what agents and people ask -------------------------------------------------------------------
-
-    def _admit(self, entry: AgentEntry) -> None:
-        """An agent's process lists itself at its own address; one that was replaced, or is elsewhere, does not."""
-        process = entry.agent if entry.replica is None else replica_name(entry.agent, entry.replica)
-        known = self.state.agent(f"{entry.job}/{process}")
-        if known is None or not known.wanted:
-            raise Refused(f"{entry.id} is not an agent that runs here")
-        if known.url is not None and entry.url.rstrip("/") != known.url:
-            raise Refused(f"{entry.id} is at {known.url}, not at {entry.url}")
-        if known.state.pid is not None and known.state.incarnation not in ("", entry.incarnation):
-            raise Refused(f"another process is {entry.id}")
 
     def _renew(self, claims: Claims) -> Mapping[str, str]:
         """New tokens for an agent; the host hears of them too, for when it has to start the agent again."""
@@ -364,9 +357,10 @@ class Engine:
                 # First: heartbeats are most of what comes in, and routes are tried one after the other.
                 *registry_routes.routes(
                     self.registry,
-                    gate.member,
+                    gate.registrant,
                     self._renew,
                     Introductions(self.state, self.registry, self._mint),
+                    self.strangers,
                     reads=gate.reader,
                 ),
                 *engine_routes.routes(

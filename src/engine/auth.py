@@ -40,6 +40,13 @@ class Gate:
 
     def member(self, request: Request) -> Claims:
         """An operator, or an agent of this engine: it may come late, when the engine was away meanwhile."""
+        claims = self.registrant(request)
+        if claims.role == "guest":
+            raise Refused(f"{claims.sub} may only ask the registry")
+        return claims
+
+    def registrant(self, request: Request) -> Claims:
+        """A member, or an agent that was started by others and has a registration token."""
         return self._verifier.check(bearer(request), ENGINE_AUDIENCE, grace=LONGEST_GRACE)
 
     def reader(self, request: Request) -> Claims:
@@ -48,7 +55,7 @@ class Gate:
         said = unverified(token) if token else None
         if said is not None and said.role == "user" and said.job:
             return self._verifier.check(token, said.job)
-        return self.member(request)
+        return self.registrant(request)
 
     def writer(self, request: Request) -> tuple[str, str] | None:
         """Whose spans a member may write, as (job, agent); None = anybody's, for an operator."""

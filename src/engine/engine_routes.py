@@ -16,7 +16,9 @@ from teamwright.engine.records import TokenRow
 from teamwright.engine.state import EngineState
 from teamwright.engine.targets import find_job
 from teamwright.errors import EngineError, TeamwrightError, UserError
-from teamwright.safety.tokens import ANY_AUDIENCE, Issuer, unverified
+from teamwright.jobs.names import name_fault
+from teamwright.registry.records import OUTSIDE
+from teamwright.safety.tokens import ANY_AUDIENCE, ENGINE_AUDIENCE, Issuer, Role, unverified
 
 #: Seconds a person's token is good for when nothing else is said, and at most.
 TOKEN_TTL, LONGEST_TTL = 86_400.0, 366 * 86_400.0
@@ -103,7 +105,7 @@ def routes(
 
 
 async def _token(data: Mapping[str, Any], state: EngineState, issuer: Issuer) -> dict[str, Any]:
-    """A token for a person: for one job's front door, or an operator's for everything."""
+    """A token for a person: for one job's front door, or an operator's for everything; or to register an agent."""
     job, ttl, rpm = data.get("job"), data.get("ttl"), data.get("rpm")
     subject = data.get("subject") or "user"
     if ttl is None:
@@ -118,9 +120,18 @@ async def _token(data: Mapping[str, Any], state: EngineState, issuer: Issuer) ->
         if not isinstance(job, str):
             raise UserError("job is a name")
         find_job(job, state.jobs)
-    role, audience = ("user", job) if job is not None else ("operator", ANY_AUDIENCE)
+    role: Role = "user" if job is not None else "operator"
+    audience = job or ANY_AUDIENCE
+    agent, group = data.get("registration"), data.get("group")
+    if agent is not None:
+        for name in (agent, group):
+            if name is not None and (fault := name_fault(str(name), identifier=True)):
+                raise UserError(f"{name!r} {fault}")
+        if job is not None:
+            raise UserError("a registration token is for no job")
+        role, audience, subject, job = "guest", ENGINE_AUDIENCE, f"{OUTSIDE}/{agent}", OUTSIDE
     token = issuer.mint(
-        subject, audience, job=job, role="user" if job is not None else "operator", ttl=float(ttl), rpm=rpm
+        subject, audience, job=job, agent=agent, group=group if agent else None, role=role, ttl=float(ttl), rpm=rpm
     )
     claims = unverified(token)
     await state.add_token(TokenRow(claims.jti, subject, audience, role, job, claims.iat, claims.exp))

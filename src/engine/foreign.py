@@ -55,6 +55,10 @@ class Foreign:
         headers = plan.auth.headers(secrets.get(plan.id, {})) if plan.auth is not None else {}
         endpoint(await fetch_card(self._http(), plan.url, headers), plan.url)
 
+    async def card_at(self, url: str) -> dict[str, Any]:
+        """The card of an agent that no job has. Raises PeerError."""
+        return await fetch_card(self._http(), url, {})
+
     async def card(self, agent: AgentRecord) -> dict[str, Any]:
         """Its card. Raises PeerError."""
         return await fetch_card(self._http(), self._address(agent), self._credentials(agent))

@@ -89,6 +89,14 @@ class EngineState:
         """The job ends with that process, or belongs to none."""
         self._keep(_OWNER + job, owner.to_text() if owner is not None else "")
 
+    def note_of(self, key: str) -> str | None:
+        """What was kept under a key."""
+        return self._meta.get(key)
+
+    def keep_note(self, key: str, text: str) -> None:
+        """Keep a text for the next engine."""
+        self._keep(key, text)
+
     def agent(self, agent_id: str) -> AgentRecord | None:
         """The agent of that `job/agent` name."""
         job, _, agent = agent_id.partition("/")

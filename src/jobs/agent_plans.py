@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from pydantic import ValidationError
 
-from teamwright.agents.spec import FOREIGN, Kind
+from teamwright.agents.spec import FOREIGN, REGISTRY_TOKEN, Kind
 from teamwright.backends import structured
 from teamwright.backends.api import Limits
 from teamwright.backends.catalog import CATALOG, BackendInfo
@@ -357,9 +357,12 @@ class AgentResolver:
         if isinstance(entry.auth, Auth) and entry.auth.variable not in wanted:
             wanted.append(entry.auth.variable)
             keys.append(("auth", "variable"))
+        if self._source.data.get("registry_url"):
+            wanted.append(REGISTRY_TOKEN)
+            keys.append(("registry_url",))
         secrets, sources, missing = self._vault.collect(wanted, optional)
         for name in missing if not self._replay else ():
-            place = self._origin(path[1], *keys[wanted.index(name)])
+            place = ("registry_url",) if name == REGISTRY_TOKEN else self._origin(path[1], *keys[wanted.index(name)])
             self._findings.report(place, f"the variable {name} is not set", f"export {name}=…, or write it into .env")
         for name in [name for name in environment if name in secrets]:
             del environment[name]

@@ -6,6 +6,8 @@ import difflib
 import re
 from collections.abc import Iterable
 
+from teamwright.registry.records import OUTSIDE
+
 NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?\Z")
 ID = re.compile(r"[a-z0-9]([-_a-z0-9]*[a-z0-9])?\Z")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
@@ -21,6 +23,8 @@ def name_fault(text: str, *, identifier: bool = False) -> str | None:
     """Why `text` can't be a job's name (or with `identifier` an agent's id or a group); None when it can."""
     if len(text) > LENGTH:
         return f"is longer than {LENGTH} characters"
+    if text == OUTSIDE and not identifier:
+        return "stands for agents that no job has"
     if (ID if identifier else NAME).match(text):
         return None
     signs = "a-z, 0-9, - and _" if identifier else "a-z, 0-9 and -"

@@ -163,6 +163,9 @@ def _warn(source: Source, vault: Vault, drafts: Sequence[AgentDraft], wiring: Wi
         if draft.entry.route and not finds:
             message = "does nothing for an agent that finds nobody"
             findings.warn(("agents", draft.index, "route"), message, "write discover: {} too")
+    found = wiring.type == "dynamic" or "discover" in source.data or any(draft.entry.discover for draft in drafts)
+    if source.data.get("registry_url") and not found:
+        findings.warn(("registry_url",), "does nothing in a job that finds nobody", "write discover: {} too")
     for agent in wiring.unwired:
         where: KeyPath = ("topology",) if source.data.get("topology") else ("agents",)
         findings.warn(where, f"agent {agent!r} is not part of it: no agent may call it")

@@ -199,7 +199,13 @@ class JobFile(Strict):
             "`dynamic` job, else nobody."
         ),
     )
-    registry_url: Url | None = Field(default=None, description="Another engine's registry, asked as well.")
+    registry_url: Url | None = Field(
+        default=None,
+        description=(
+            "The address of another engine whose registry is asked as well; its token (`deploy token create "
+            "--registration` there) is taken from `TEAMWRIGHT_REGISTRY_TOKEN`."
+        ),
+    )
 
 
 def json_schema() -> dict[str, Any]:

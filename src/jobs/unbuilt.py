@@ -44,7 +44,6 @@ TABLE: tuple[Row, ...] = (
         refuse=True,
         when=lambda value: value not in LOCAL_TARGETS,
     ),
-    Row("registry_url", "registries of other engines are not asked yet"),
 )
 
 

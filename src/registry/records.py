@@ -8,6 +8,8 @@ from typing import Any
 
 from teamwright.errors import UserError
 
+#: What stands before the names of agents that no job has: `outside.NAME`. No job goes by that name.
+OUTSIDE = "outside"
 #: Characters of a text that is kept; longer descriptions are cut, other texts refused.
 _TEXT_LIMIT = 4000
 #: Numbers of replicas end here.
@@ -23,7 +25,8 @@ class AgentEntry:
     `status` is what the host's health checks last said. `load` is how many messages are `working` and `waiting`, as the
     last heartbeat had it. An agent with replicas is one entry: `replicas` has the number, url, status and load of each,
     the rest is that of the first one that is well; `replica` is which of them an entry that comes in is of. All texts
-    come from the agent's card: data, never instructions to a model.
+    come from the agent's card: data, never instructions to a model. `foreign`: it runs no code of ours, and checks no
+    token of ours.
     """
 
     id: str
@@ -39,6 +42,7 @@ class AgentEntry:
     status: str = "healthy"
     registered_at: float = 0.0
     last_seen: float = 0.0
+    foreign: bool = False
     details: Mapping[str, Any] = field(default_factory=dict)
     load: Mapping[str, int] = field(default_factory=dict)
     replica: int | None = None
@@ -53,7 +57,9 @@ class AgentEntry:
         }
 
 
-def entry_from(data: Any, *, job: str, agent: str, now: float, group: str | None = None) -> AgentEntry:
+def entry_from(
+    data: Any, *, job: str, agent: str, now: float, group: str | None = None, foreign: bool = False
+) -> AgentEntry:
     """The entry that an agent asks for; job, agent and group come from its token, never from what it says.
 
     Raises UserError where a key is missing or of the wrong type.
@@ -82,6 +88,7 @@ def entry_from(data: Any, *, job: str, agent: str, now: float, group: str | None
         skills=tuple(_skill(skill) for skill in skills[:_SKILLS]),
         registered_at=now,
         last_seen=now,
+        foreign=foreign,
         details=details,
         load=load_from(data),
         replica=replica_from(data),

@@ -2,6 +2,7 @@
 
 POST   /agents/register          {url, incarnation, name, description, version, skills, load}
                                  → the entry, "lease", "tokens"
+                                 {url} with a registration token, {url, id, group} of an operator: its card is fetched
 POST   /agents/{id}/heartbeat    {incarnation, load: {working, waiting}}
                                  → {"lease" in seconds, "tokens": new ones when half the life of the old is over}
 DELETE /agents/{id}[?incarnation=]   the agent, or the one process of it
@@ -33,7 +34,7 @@ from starlette.routing import Route
 from teamwright.errors import EngineError, Refused, TooMany, UnknownJob, UserError
 from teamwright.registry.finding import LARGEST_PAGE, PAGE, Wanted
 from teamwright.registry.floods import Floods
-from teamwright.registry.records import AgentEntry
+from teamwright.registry.records import OUTSIDE, AgentEntry
 from teamwright.registry.service import Registry, Sees
 from teamwright.safety.tokens import Claims
 
@@ -56,6 +57,19 @@ class Host(Protocol):
         """What the bearer needs to call that agent. Raises Refused."""
 
 
+class Guests(Protocol):
+    """Who lists agents that no job has."""
+
+    async def add(self, url: str, name: str | None, group: str | None) -> AgentEntry:
+        """List the agent at an address, for an operator. Raises UserError, Refused, EngineError."""
+
+    async def register(self, url: Any, claims: Claims, host: str | None) -> AgentEntry:
+        """List the agent that a registration token is for, which calls from `host`. Raises the same, and TooMany."""
+
+    def remove(self, name: str) -> None:
+        """Its entry was taken off."""
+
+
 class _Strangers:
     """Where nobody brings agents together: each sees itself."""
 
@@ -71,6 +85,7 @@ def routes(
     authorize: Authorize,
     renew: Renew,
     host: Host | None = None,
+    guests: Guests | None = None,
     *,
     reads: Authorize | None = None,
 ) -> list[Route]:
@@ -84,7 +99,8 @@ def routes(
     searches = Floods(rate=100, burst=500, what="searches")
 
     def answer(claims: Claims) -> dict[str, Any]:
-        return {"lease": registry.lease, "tokens": dict(renew(claims)) if due(claims, time.time()) else {}}
+        fresh = claims.role == "agent" and due(claims, time.time())
+        return {"lease": registry.lease, "tokens": dict(renew(claims)) if fresh else {}}
 
     def reader(request: Request) -> Claims:
         claims = (reads or authorize)(request)
@@ -95,7 +111,11 @@ def routes(
     async def register(request: Request) -> Response:
         claims = authorize(request)
         registrations.check(claims.sub)
-        entry = registry.register(await _json(request), claims)
+        data = await _json(request)
+        if guests is not None and claims.role in ("operator", "guest"):
+            entry = await _outsider(guests, data, claims, request.client.host if request.client else None)
+        else:
+            entry = registry.register(data, claims)
         return JSONResponse({**entry.to_dict(), **answer(claims)}, status_code=201)
 
     async def heartbeat(request: Request) -> Response:
@@ -106,7 +126,11 @@ def routes(
 
     async def remove(request: Request) -> Response:
         claims = authorize(request)
-        found = registry.remove(request.path_params["id"], claims, request.query_params.get("incarnation"))
+        entry_id = request.path_params["id"]
+        found = registry.remove(entry_id, claims, request.query_params.get("incarnation"))
+        job, _, name = entry_id.partition(".")
+        if guests is not None and job == OUTSIDE:
+            guests.remove(name)
         return JSONResponse({"removed": found})
 
     async def listing(request: Request) -> Response:
@@ -150,6 +174,16 @@ def routes(
         Route("/agents", listing, methods=["GET"]),
         Route("/agents/{id}", get, methods=["GET"]),
     ]
+
+
+async def _outsider(guests: Guests, data: Any, claims: Claims, host: str | None) -> AgentEntry:
+    given = data if isinstance(data, dict) else {}
+    if claims.role == "guest":
+        return await guests.register(given.get("url"), claims, host)
+    texts = [given.get(key) for key in ("url", "id", "group")]
+    if not isinstance(texts[0], str) or not all(text is None or isinstance(text, str) for text in texts):
+        raise UserError("an operator adds an agent with its url, and if need be id and group: texts")
+    return await guests.add(texts[0], texts[1], texts[2])
 
 
 def due(claims: Claims, now: float) -> bool:

@@ -51,12 +51,21 @@ class Registry:
         self._cards = CardIndex()
         self._members = Members(lease, clock)
 
+    def now(self) -> float:
+        """The registry's time."""
+        return self._clock()
+
     def register(self, data: Any, claims: Claims) -> AgentEntry:
         """List the agent that the token speaks for. Raises UserError or Refused."""
         job, agent = _self(claims)
         self.sweep()
         entry = entry_from(data, job=job, agent=agent, group=claims.group, now=self._clock())
         self._admit(entry)
+        return self.put(entry)
+
+    def put(self, entry: AgentEntry) -> AgentEntry:
+        """List an agent that the engine answers for; it has to come again before its lease ends."""
+        self.sweep()
         before = self._listed.get(entry.id)
         if entry.replica is not None:
             entry = self._members.take(entry)
@@ -190,7 +199,7 @@ def _facts(entry: AgentEntry) -> AgentEntry:
 
 
 def _self(claims: Claims) -> tuple[str, str]:
-    if claims.role != "agent" or not claims.job or not claims.agent:
+    if claims.role not in ("agent", "guest") or not claims.job or not claims.agent:
         raise Refused("only agents register, with their own token")
     return claims.job, claims.agent
 

@@ -1,7 +1,8 @@
 """Bearer tokens: Ed25519 JWTs that the engine mints and every callee checks by itself.
 
 sub   job/agent, or a person            aud    engine, job/agent, job (its front door), * (operator only)
-role  operator user agent front-door engine    epoch  sum of the subject's halt counters at minting
+role  operator user agent front-door engine, guest (an agent that others start)
+epoch  sum of the subject's halt counters at minting
 job, agent, group  whom the token speaks for   iss    the home's id      iat, exp, jti   rpm  calls a minute
 tags  of its card, as far as the callee's policy asks for them, where one agent has found the other
 """
@@ -23,7 +24,7 @@ from teamwright.errors import HomeError, Refused, TokenRefused
 from teamwright.home import Home, write_atomically
 from teamwright.safety.epochs import EpochFile, scopes
 
-Role = Literal["operator", "user", "agent", "front-door", "engine"]
+Role = Literal["operator", "user", "agent", "front-door", "engine", "guest"]
 
 ANY_AUDIENCE = "*"
 ENGINE_AUDIENCE = "engine"

@@ -42,10 +42,10 @@ class Found:
         return {"id": self.id, "healthy": self.healthy, "status": self.status, "card": card}
 
 
-def found_from(entry: Mapping[str, Any]) -> Found:
-    """From an entry of the registry. Raises LookupError or TypeError for what is none."""
+def found_from(entry: Mapping[str, Any], where: str = "") -> Found:
+    """From an entry of the registry that is `where`. Raises LookupError or TypeError for what is none."""
     return Found(
-        id=f"{entry['job']}/{entry['agent']}",
+        id=f"{plain(entry['job'], _NAME)}/{plain(entry['agent'], _NAME)}{where}",
         name=plain(entry.get("name"), _NAME) or str(entry["agent"]),
         description=plain(entry.get("description"), _ABOUT),
         skills=skills_of(entry["skills"]),

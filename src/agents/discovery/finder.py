@@ -8,12 +8,13 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
 from teamwright.agents.discovery.cards import Found, found_from
 from teamwright.agents.discovery.directory import shown
-from teamwright.agents.spec import AgentSpec, PeerSpec
+from teamwright.agents.spec import AgentSpec, Kind, PeerSpec
 from teamwright.errors import PeerError
 from teamwright.registry.policy import DiscoveryPolicy, tags_of
 
@@ -27,6 +28,8 @@ _ASKED, MOST = 30, 10
 _KEPT = 1000
 #: Tags that say in which order agents are asked, not what they can do.
 _ORDER = "after:"
+#: What the ids of another engine's agents end with.
+REMOTE = "@remote"
 _ID = re.compile(r"([a-z0-9][-a-z0-9]{0,62})[/.]([a-z0-9][-_a-z0-9]{0,62})")
 
 
@@ -40,7 +43,10 @@ class _Contact:
 
 
 class Finder:
-    """Finds agents in the engine's registry, as `policy` allows, and gets the tokens to call them.
+    """Finds agents in an engine's registry, as `policy` allows, and gets the tokens to call them.
+
+    `url` is the engine's, if it isn't this agent's own; ids of its agents end with `@remote` then, and only addresses
+    on its own machine are taken from it.
 
     >>> [agent.id for agent in await finder.find("weather")]
     ['forecasts/sky']
@@ -54,12 +60,14 @@ class Finder:
         http: httpx.AsyncClient,
         token: Callable[[], str],
         *,
+        url: str = "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._spec = spec
         self._policy = policy
         self._http = http
-        self._base = f"{spec.engine_url}/agents"
+        self._base = f"{(url or spec.engine_url).rstrip('/')}/agents"
+        self._where = REMOTE if url else ""
         self._token = token
         self._clock = clock
         self._contacts: dict[str, _Contact] = {}
@@ -83,7 +91,7 @@ class Finder:
     async def contact(self, agent: str) -> PeerSpec:
         """The agent of that id. Raises PeerError: unknown_peer, forbidden, registry_unavailable."""
         job, name = self._split(agent)
-        kept = self._contacts.get(f"{job}/{name}")
+        kept = self._contacts.get(f"{job}/{name}{self._where}")
         if kept is not None and self._clock() < kept.until:
             return kept.peer
         try:
@@ -92,7 +100,7 @@ class Finder:
             # A token that still counts is good as long as the engine is away; it can't have been taken back.
             if kept is not None and error.reason == "registry_unavailable":
                 return kept.peer
-            self._contacts.pop(f"{job}/{name}", None)
+            self._contacts.pop(f"{job}/{name}{self._where}", None)
             raise
         if len(self._contacts) >= _KEPT:
             self._contacts.pop(next(iter(self._contacts)))
@@ -130,7 +138,7 @@ class Finder:
             self._seen.pop(next(iter(self._seen)))
 
     async def _introduction(self, job: str, name: str) -> _Contact:
-        agent = f"{job}/{name}"
+        agent = f"{job}/{name}{self._where}"
         answer = await self._call("POST", f"{self._base}/{job}.{name}/introduction", {})
         if answer.status_code == 404:
             raise PeerError(f"there is no agent {agent} now; find_agents tells who is there", reason="unknown_peer")
@@ -143,13 +151,13 @@ class Finder:
                 raise PeerError(
                     f"{agent} may not be called: this agent's `discover` is not about it", reason="forbidden"
                 )
-            found = found_from(entry)
+            found = found_from(entry, self._where)
             if agent not in self._seen:
                 self._note(found, "")
-            half = self._clock() + float(body["expires_in"]) / 2
-            urls = tuple(str(replica["url"]) for replica in entry.get("replicas") or ())
-            peer = PeerSpec(agent, job, name, str(entry["url"]), name=found.name, urls=urls)
-            return _Contact(peer, str(body["token"]), half)
+            kind: Kind = "url" if entry.get("foreign") else "declared"
+            urls = tuple(self._address(str(replica["url"])) for replica in entry.get("replicas") or ())
+            peer = PeerSpec(agent, job, name, self._address(str(entry["url"])), kind, name=found.name, urls=urls)
+            return _Contact(peer, str(body["token"]), self._clock() + float(body["expires_in"]) / 2)
         except (LookupError, TypeError, ValueError):
             raise _not_ours() from None
 
@@ -157,18 +165,26 @@ class Finder:
         given = {key: value for key, value in wanted.items() if value}
         answer = await self._call("GET", f"{self._base}/search", {**given, "limit": str(_ASKED)})
         try:
-            return [found_from(entry) for entry in _body(answer)["agents"] if self._about(entry)]
+            return [found_from(entry, self._where) for entry in _body(answer)["agents"] if self._about(entry)]
         except (LookupError, TypeError, ValueError, AttributeError):
             raise _not_ours() from None
 
+    def _address(self, url: str) -> str:
+        """Where an agent is called. Raises PeerError for a place that another engine has no business to name."""
+        if self._where:
+            given, own = urlsplit(url), urlsplit(self._base)
+            if given.scheme not in ("http", "https") or _machine(given.hostname) != _machine(own.hostname):
+                raise PeerError("the other registry names an address that is not its machine's", reason="blocked_url")
+        return url
+
     def _about(self, entry: Mapping[str, Any]) -> bool:
         """Whether this agent's own policy lets it call that one: the engine's choice is not all that counts."""
-        own = (entry["job"], entry["agent"]) == (self._spec.job, self._spec.agent)
+        own = (entry["job"], entry["agent"]) == (self._spec.job, self._spec.agent) and not self._where
         return not own and self._policy.admits(entry.get("group"), tags_of(entry["skills"]))
 
     def _split(self, agent: str) -> tuple[str, str]:
         """Job and name of an id; one without a job is of this agent's."""
-        text = agent.strip()
+        text = agent.strip().removesuffix(self._where)
         found = _ID.fullmatch(text if "/" in text or "." in text else f"{self._spec.job}/{text}")
         if found is None:
             raise PeerError(
@@ -185,6 +201,10 @@ class Finder:
             raise PeerError(
                 f"the registry does not answer: {error or type(error).__name__}", reason="registry_unavailable"
             ) from None
+
+
+def _machine(host: str | None) -> str | None:
+    return "127.0.0.1" if host in ("localhost", "::1") else host
 
 
 def _body(answer: httpx.Response) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`deploy registry list|search|export`: which agents are there to be asked, and what they can do."""
+"""`deploy registry list|search|export|add|remove`: which agents are there to be asked, and what they can do."""
 
 from __future__ import annotations
 
@@ -52,6 +52,50 @@ def search(call: Call, /, text: tuple[str, ...], limit: int | None, **only: str 
     deploy registry search check the weather
     """
     _show(call, limit, {**only, "q": " ".join(text)})
+
+
+@command("add", group=registry)
+@click.argument("url")
+@click.option("--id", "name", metavar="NAME", help="It is listed as outside.NAME; else what its card calls it.")
+@click.option("--group", metavar="GROUP", help="Its group, for the `discover` of others.")
+@click.pass_obj
+def add(call: Call, url: str, name: str | None, group: str | None) -> None:
+    """List an A2A agent that runs elsewhere, so that others find it.
+
+    \b
+    deploy registry add https://agents.example.com --id partner
+    """
+    from teamwright.cli.connection import connected
+
+    with connected(call) as client:
+        entry = client.add_agent(url, name=name, group=group)
+    if call.json:
+        call.emit(entry)
+        return
+    click.echo(f"listed {entry['id']}: {' '.join(entry['name'].split())} at {entry['url']}")
+    click.echo("next: " + call.next("registry list"))
+
+
+@command("remove", group=registry)
+@click.argument("id")
+@click.pass_obj
+def remove(call: Call, id: str) -> None:
+    """Take an agent off the list. Those of a job list themselves again as long as they run.
+
+    \b
+    deploy registry remove outside.partner
+    """
+    from teamwright.cli.connection import connected
+    from teamwright.errors import UserError
+
+    with connected(call) as client:
+        removed = client.remove_agent(id)
+    if not removed:
+        raise UserError(f"no agent {id} is listed", hint="deploy registry list")
+    if call.json:
+        call.emit({"removed": id})
+    else:
+        click.echo(f"removed {id}")
 
 
 def _show(call: Call, limit: int | None, only: dict[str, str | None]) -> None:

@@ -16,9 +16,13 @@ def token() -> None:
 @click.option("--job", metavar="JOB", help="Only for this job; else for all of this home.")
 @click.option("--user", metavar="NAME", default="user", show_default=True, help="Whom it is for.")
 @click.option("--ttl", metavar="TIME", default="1h", show_default=True, help="How long it lasts: 90 or 90s, 15m, 7d.")
+@click.option("--registration", metavar="NAME", help="For an agent that others start: to list itself as outside.NAME.")
+@click.option("--group", metavar="GROUP", help="With --registration: the group of that agent.")
 @click.option("--rpm", metavar="N", type=click.IntRange(1), help="Calls a minute; else what TEAMWRIGHT_TOKEN_RPM says.")
 @click.pass_obj
-def create(call: Call, job: str | None, user: str, ttl: str, rpm: int | None) -> None:
+def create(
+    call: Call, job: str | None, user: str, ttl: str, rpm: int | None, registration: str | None, group: str | None
+) -> None:
     """Make a token and print it.
 
     \b
@@ -35,11 +39,22 @@ def create(call: Call, job: str | None, user: str, ttl: str, rpm: int | None) ->
         raise UserError(f"--ttl {error}") from None
     if lifetime <= 0:
         raise UserError("--ttl must be more than 0")
+    if registration and job:
+        raise UserError("--registration is for no job", hint="leave --job out")
+    if group and not registration:
+        raise UserError("--group belongs to --registration")
     target = parse_job(call, job) if job else None
     if target is not None:
         known(call, target)
     with connected(call) as client:
-        made = client.create_token(job=target.job if target else None, ttl=lifetime, subject=user, rpm=rpm)
+        made = client.create_token(
+            job=target.job if target else None,
+            ttl=lifetime,
+            subject=user,
+            rpm=rpm,
+            registration=registration,
+            group=group,
+        )
     if call.json:
         call.emit(made)
     else:
