@@ -95,7 +95,7 @@ class Introductions:
 
     def _plan(self, job: str | None, agent: str | None) -> AgentPlan | None:
         record = self._state.jobs.get(job or "")
-        if record is None or agent is None or agent not in record.agents:
+        if record is None or agent is None or not record.processes(agent):
             return None
         return record.plan.agent(agent)
 

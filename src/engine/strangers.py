@@ -138,12 +138,14 @@ class Strangers:
         return self._registry.put(entry)
 
     def _ours(self) -> list[AgentRecord]:
-        return [
+        """One process of each agent of a job that is not ours."""
+        found = [
             agent
             for job in self._state.active()
             for agent in job.agents.values()
             if agent.wanted and job.plan.agent(agent.agent).foreign and agent.state.status in _WELL
         ]
+        return list({(agent.job, agent.agent): agent for agent in found}.values())
 
     async def _of_job(self, agent: AgentRecord) -> None:
         plan = self._foreign.plan(agent)
@@ -151,7 +153,7 @@ class Strangers:
         if plan is None or url is None:
             return
         card = await self._foreign.card(agent)
-        if agent.state.status in _WELL and self._state.agent(agent.id) is agent and agent.wanted:
+        if agent.state.status in _WELL and agent in self._ours():
             told = {**card, "url": url, "incarnation": agent.state.incarnation}
             entry = _entry(told, agent.job, agent.agent, plan.group, self._registry.now)
             self._registry.put(entry)

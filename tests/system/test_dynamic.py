@@ -52,7 +52,7 @@ def job(*lines: str, kind: str = "dynamic") -> str:
 JOBS = {
     "probe": job('{id: it, run: "others:probe", group: testers, route: any}'),
     "storm": job('{id: slow, run: "others:slow", skills: [{id: storms, name: Storms, tags: [gale]}]}'),
-    "gale": job('{id: quick, run: "others:quick", skills: [{id: winds, name: Winds, tags: [gale]}]}'),
+    "gale": job('{id: quick, run: "others:quick", replicas: 2, skills: [{id: winds, name: Winds, tags: [gale]}]}'),
     "vault": "discover: {groups: [bankers]}\n" + job('{id: keeper, run: "others:quick", description: Keeps money}'),
     "closed": job('{id: door, run: "others:quick", description: Is alone}', kind="mesh"),
     "fussy": "discover: {tags: [gale]}\n" + job('{id: it, run: "others:probe"}'),
