@@ -30,6 +30,7 @@ COMMANDS = (
     "doctor",
     "validate",
     "plan",
+    "init",
     "start",
     "apply",
     "ps",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 @command("start")
 @job_file
 @click.option("--attach", is_flag=True, help="Show the agents' logs; Ctrl-C stops the job.")
+@click.option("--reload", is_flag=True, help="Apply the file again whenever it or its code changes; Ctrl-C stops it.")
 @click.option("--record", type=click.Path(path_type=Path), metavar="DIR", help="Write every model exchange there.")
 @click.option("--replay", metavar="DIR", help="Answer from a recording: no network, no key; example:NAME comes along.")
 @otlp_options
@@ -30,6 +32,7 @@ def start(
     name: str | None,
     sets: Sequence[str],
     attach: bool,
+    reload: bool,
     record: Path | None,
     replay: str | None,
     otlp: Sequence[str],
@@ -41,15 +44,20 @@ def start(
     \b
     deploy start team.yaml
     deploy start team.yaml --name nightly --attach
+    deploy start team.yaml --reload     for those who develop: changes are applied as they are saved
     """
     from teamwright.cli.connection import connected
     from teamwright.cli.output import note
     from teamwright.cli.starting import follow_start, stop_again
+    from teamwright.errors import UserError
     from teamwright.jobs.replaying import begin, located
 
+    if attach and reload:
+        raise UserError("either --attach or --reload", hint="deploy logs -f shows the logs in another terminal")
     place = located(replay, call.cwd) if replay is not None else None
     made = (call.cwd / record.expanduser()).resolve() if record is not None else None
-    loaded = load(call, file, name=name, sets=sets, starting=True, record=made, replay=place)
+    read = partial(load, call, file, name=name, sets=sets, starting=True, record=made, replay=place)
+    loaded = read()
     plan = loaded.plan
     if made is not None:
         begin(made, plan)
@@ -64,8 +72,13 @@ def start(
             _tell(call, client, started.view, plan.query if started.by_us else None, by_us=started.by_us)
             if attach:
                 _attach(call, plan.job)
+            elif reload:
+                from teamwright.cli.reloading import Reload, tell
+
+                tell(f"watching the files of {plan.job}; Ctrl-C stops it")
+                Reload(call, client, read).run(plan, tell)
         except KeyboardInterrupt:
-            if started.by_us or attach:
+            if started.by_us or attach or reload:
                 stop_again(client, plan.job)
             raise
 
