@@ -6,6 +6,7 @@ Plain values that survive JSON; no secret is in here (they travel beside it).
 from __future__ import annotations
 
 import dataclasses
+import functools
 import types
 import typing
 from collections.abc import Mapping
@@ -192,7 +193,7 @@ def revive(kind: Any, data: Any) -> Any:
     """Build dataclasses, tuples and unions of `kind` from what JSON made of them."""
     origin = typing.get_origin(kind)
     if dataclasses.is_dataclass(kind):
-        hints = typing.get_type_hints(kind)
+        hints = _hints(typing.cast(type, kind))
         return kind(**{name: revive(hints[name], value) for name, value in data.items()})  # type: ignore[operator]
     if origin is tuple:
         inner = typing.get_args(kind)
@@ -204,3 +205,9 @@ def revive(kind: Any, data: Any) -> Any:
             return None
         return revive(next(part for part in typing.get_args(kind) if part is not type(None)), data)
     return data
+
+
+@functools.cache
+def _hints(kind: type) -> dict[str, Any]:
+    """The types of a dataclass's fields: dear to work out, and asked for once for each agent of a job."""
+    return typing.get_type_hints(kind)
