@@ -27,6 +27,8 @@ from teamwright.jobs.topology import Wiring, wire
 from teamwright.jobs.validation import validate
 from teamwright.registry.policy import DiscoveryPolicy
 
+_UV = "uv sync "
+
 
 @dataclass(frozen=True)
 class Resolved:
@@ -90,8 +92,7 @@ def load(
         findings.report(("providers", key), message, hint)
     if findings.problems:
         if set(findings.problems) == set(findings.missing_extras):
-            first = findings.problems[0]
-            raise MissingExtra(str(dataclasses.replace(first, hint=None)), hint=first.hint)
+            raise _missing(findings.missing_extras)
         raise JobFileError(_in_order(findings.problems, source))
     plan = _plan(job, model, file, roots, drafts, wiring, tuple(findings.warnings))
     plan = dataclasses.replace(plan, providers=shared)
@@ -103,6 +104,15 @@ def load(
     return Resolved(
         plan, {draft.plan.id: draft.secrets for draft in drafts}, plan.warnings, tuple(findings.missing_keys)
     )
+
+
+def _missing(problems: Sequence[Problem]) -> MissingExtra:
+    """A line for each agent; for several extras of one installer one command: the second would undo the first."""
+    lines = dict.fromkeys(str(dataclasses.replace(problem, hint=None)) for problem in problems)
+    hints = list(dict.fromkeys(problem.hint for problem in problems if problem.hint))
+    uv = [hint.removeprefix(_UV) for hint in hints if hint.startswith(_UV)]
+    rest = [hint for hint in hints if not hint.startswith(_UV)]
+    return MissingExtra("\n".join(lines), hint="; ".join([*([_UV + " ".join(uv)] if uv else []), *rest]) or None)
 
 
 def _shown(file: Path, cwd: Path) -> str:

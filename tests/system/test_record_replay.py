@@ -293,6 +293,7 @@ def test_the_mixed_team_without_keys(deploy: Deploy) -> None:
     spans = whole(deploy("trace", "show", asked["trace_id"], "--json").ok().json)
     assert {span["status"] for span in spans} == {"ok"}
     chats = [span["attributes"] for span in spans if span["name"].startswith("chat ")]
+    assert " · replayed" in deploy("trace", "show").ok().out
     assert len(chats) == 9 and all("teamwright.replay" in chat for chat in chats)
     assert {chat["gen_ai.provider.name"] for chat in chats} == {"anthropic", "gcp.gemini", "openai"}
     deploy("stop", "--all").ok()

@@ -89,6 +89,7 @@ def _head(show: dict[str, Any], full: bool) -> Iterator[Text]:
         count(len(summary["agents"]), "agent"),
         count(summary["errors"], "error") if summary["errors"] else "",
         dollars(summary["cost_usd"]) if summary["cost_usd"] or summary["cost_usd"] is None else "",
+        "replayed" if any(v.REPLAY in span["attributes"] for span in show["spans"]) else "",
     ]
     line = Text.assemble(("trace ", "bold"), show["trace_id"], "  ", (show["status"], STYLES[show["status"]]))
     yield line.append("  " + " · ".join(fact for fact in facts if fact))
