@@ -26,6 +26,8 @@ def failure(found: Mapping[str, Any], status: int = 500) -> TeamwrightError:
     message, hint, kind = str(found.get("message", "failed")), found.get("hint"), str(found.get("type"))
     if kind == "StartFailed":
         return StartFailed(message, agent=found.get("agent"), tail=tuple(found.get("tail") or ()), hint=hint)
+    if kind == "EngineUnavailable":
+        return EngineUnavailable(message, status=status, hint=hint)
     if kind in _KINDS:
         return _KINDS[kind](message, hint=hint)
     return EngineError(message, status=int(found.get("status") or status), hint=hint)

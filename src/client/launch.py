@@ -23,6 +23,8 @@ from teamwright.settings import TOKEN, allowed_environment, check, collector_pro
 
 #: Seconds for a new guard to listen, and for one that leaves to be gone.
 _LISTENS, _LEAVES = 15.0, 40.0
+#: Seconds that a new engine may take to answer, on a machine that has not run it before and has other things to do.
+_READY = 60.0
 _UNUSABLE, _ALREADY_GUARDED, _PORT_TAKEN = 10, 11, 12
 #: Our ends of the lifelines of guards that this process has started. Kept here, because an interrupt may come where
 #: nobody else holds them, and then a traceback keeps them open: the guard would not learn that we are gone.
@@ -230,8 +232,14 @@ def _token(home: Home, url: str, environ: Mapping[str, str]) -> Callable[[], str
         if not home.operator_token.exists():
             import httpx
 
-            with suppress(httpx.HTTPError):
-                httpx.get(f"{url}/readyz", timeout=_LISTENS, trust_env=False, verify=False)
+            try:
+                httpx.get(f"{url}/readyz", timeout=_READY, trust_env=False, verify=False)
+            except httpx.TimeoutException:
+                raise EngineUnavailable(
+                    f"the engine at {url} is not ready after {_READY:g} s", status=503, hint=f"see {home.engine_log}"
+                ) from None
+            except httpx.HTTPError:
+                pass  # then the token says what is wrong
         try:
             return home.operator_token.read_text().strip()
         except OSError as error:

@@ -215,7 +215,7 @@ class Engine:
 
     def client_gone(self) -> None:
         """The command that had us started has died or was interrupted."""
-        self.idle.leave_when_empty()
+        self.idle.leave_when_empty(unless_asked=True)
 
     def status(self) -> dict[str, Any]:
         """The JSON of `engine status`."""

@@ -6,7 +6,11 @@ import asyncio
 import time
 from collections.abc import Callable
 
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from teamwright.engine.answers import error_body
+from teamwright.errors import EngineUnavailable
 
 #: Paths whose callers are no clients: probes, and agents about themselves.
 _NOT_CLIENTS = ("/livez", "/readyz", "/v1/", "/agents/", "/providers/")
@@ -35,15 +39,22 @@ class Idle:
         self._clients = 0
         self._since = clock()
         self._soon = False
+        self._unless_asked = False
         self._left = False
 
     def wrap(self, app: ASGIApp) -> ASGIApp:
-        """The app, counting who is being served."""
+        """The app, counting who is being served. Once we leave, clients are told so: the next engine is theirs."""
 
         async def counted(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] != "http" or scope["path"].startswith(_NOT_CLIENTS):
                 await app(scope, receive, send)
                 return
+            if self._left:
+                error = EngineUnavailable("the engine is just leaving", status=503, hint="try again")
+                await JSONResponse({"error": error_body(error)}, 503)(scope, receive, send)
+                return
+            if self._unless_asked:
+                self._soon = self._unless_asked = False
             self._clients += 1
             try:
                 await app(scope, receive, send)
@@ -54,9 +65,12 @@ class Idle:
 
         return counted
 
-    def leave_when_empty(self) -> bool:
-        """Nobody needs us any more: don't wait once there is no job. Whether that is so already."""
-        self._soon = True
+    def leave_when_empty(self, *, unless_asked: bool = False) -> bool:
+        """Nobody needs us any more: don't wait once there is no job. Whether that is so already.
+
+        `unless_asked` = but if a client comes before we have left, we are needed after all.
+        """
+        self._soon, self._unless_asked = True, unless_asked
         self.check()
         return not self.stay and not self._busy()
 
@@ -75,7 +89,7 @@ class Idle:
 
     def job_began(self) -> None:
         """Somebody needs us after all."""
-        self._soon = False
+        self._soon = self._unless_asked = False
 
     async def run(self) -> None:
         """Look from time to time."""

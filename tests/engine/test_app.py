@@ -6,6 +6,8 @@ import time
 
 import httpx
 import pytest
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from teamwright.engine.idle import Idle
 from teamwright.home import Home
@@ -163,3 +165,30 @@ def test_idle_leaves_soon_when_its_starter_is_gone() -> None:
     busy[0] = False
     idle.check()
     assert left == [1]
+
+
+def client_of(app: ASGIApp) -> httpx.AsyncClient:
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://engine")
+
+
+@pytest.mark.parametrize("in_time", [True, False])
+async def test_a_client_that_comes_in_time_is_served_and_one_too_late_is_told(in_time: bool) -> None:
+    left: list[str] = []
+    idle = Idle(lambda: False, lambda: left.append("left"), seconds=60, stay=False, clock=lambda: 0.0)
+    served = idle.wrap(PlainTextResponse("served"))
+
+    async def goes_away(scope: Scope, receive: Receive, send: Send) -> None:
+        """Whoever started us is gone while its request is still with us."""
+        idle.leave_when_empty(unless_asked=True)
+        if in_time:
+            assert (await client_of(served).get("/jobs")).text == "served"
+        await PlainTextResponse("served")(scope, receive, send)
+
+    await client_of(idle.wrap(goes_away)).get("/jobs")
+    assert left == ([] if in_time else ["left"])
+    answer = await client_of(served).get("/jobs")
+    if in_time:
+        assert answer.text == "served"
+    else:
+        assert (answer.status_code, answer.json()["error"]["type"]) == (503, "EngineUnavailable")
+    assert (await client_of(served).get("/livez")).text == "served"
