@@ -60,8 +60,9 @@ class LifeCycle:
                 span.set({v.PID: state.pid}).end(state.ready_ns)
             case "stopping":
                 self._close(state)
-                span = self._tracer(job).stop_agent(agent, job=job.name, parent=parent, start_ns=state.changed_ns)
-                self._open[state.id] = span.set({v.PID: state.pid, v.REPLICA: _replica(job, state)})
+                name = _replica(job, state) or agent
+                span = self._tracer(job).stop_agent(name, job=job.name, parent=parent, start_ns=state.changed_ns)
+                self._open[state.id] = span.set({v.AGENT: agent, v.PID: state.pid, v.REPLICA: _replica(job, state)})
             case "unhealthy" if cause == "unreachable":
                 what = str(state.details.get("error"))
                 self._checked(job, agent, parent, state.details.get("since_ns"), v.EVENT_UNHEALTHY, what)
@@ -73,15 +74,16 @@ class LifeCycle:
     def _start(self, job: JobRecord, agent: str, state: AgentState, parent: ParentContext) -> None:
         self._close(state)
         level = job.plan.agent(agent).level
+        replica = _replica(job, state)
         span = self._tracer(job).start_agent(
-            agent, job=job.name, level=level, parent=parent, start_ns=state.launched_ns
+            replica or agent, job=job.name, level=level, parent=parent, start_ns=state.launched_ns
         )
         for name, at_ns, attributes in self._crashes.pop(state.id, []):
             span.event(name, attributes, at_ns=at_ns)
         if state.restarts:
             span.event(v.EVENT_RESTART, {v.ATTEMPT: state.restarts}, at_ns=state.launched_ns)
         self._open[state.id] = span.set(
-            {v.PID: state.pid, v.SERVICE_INSTANCE: state.incarnation, v.REPLICA: _replica(job, state)}
+            {v.AGENT: agent, v.PID: state.pid, v.SERVICE_INSTANCE: state.incarnation, v.REPLICA: replica}
         )
 
     def _ended(self, job: JobRecord, agent: str, state: AgentState, cause: Cause, parent: ParentContext) -> None:
@@ -108,7 +110,7 @@ class LifeCycle:
             tracer = self._tracer(job)
             now = tracer.now()
             tracer.record(
-                v.span_name(v.OP_STOP_AGENT, agent),
+                v.span_name(v.OP_STOP_AGENT, _replica(job, state) or agent),
                 start_ns=min(at_ns or now, now - 1),
                 end_ns=now,
                 parent=parent,

@@ -153,6 +153,10 @@ def test_calls_spread_and_conversations_stay(team: Deploy, client: Client) -> No
     spans = whole(client.trace(asked.trace_id))
     (served,) = [span for span in spans if span["kind"] == "SERVER" and span["agent"] == "keeper"]
     assert served["attributes"]["teamwright.replica"] == pids[who(asked.answer)]
+    started = client.trace(client.job("twins")["deploy_trace_id"])["spans"]
+    names = {(span["name"], span["agent"], span["attributes"].get("teamwright.replica")) for span in started}
+    assert {(f"start_agent keeper-{n}", "keeper", f"keeper-{n}") for n in range(3)} < names
+    assert ("start_agent front", "front", None) in names
     (entry,) = [entry for entry in client.agents(job="twins", name="keeper")]
     assert [(each["replica"], each["status"]) for each in entry["replicas"]] == [(n, "healthy") for n in range(3)]
 
