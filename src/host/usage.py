@@ -22,7 +22,7 @@ FILE = "usage.json"
 #: Seconds between two looks.
 EVERY = 5.0
 #: Seconds that asking for memory may take at a look: a millisecond for each process. The others' turn comes later.
-_BUDGET = 0.03
+_BUDGET = 0.1
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 

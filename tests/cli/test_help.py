@@ -86,7 +86,8 @@ def test_nonsense_is_one_line(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TEAMWRIGHT_HOME", str(tmp_path / "logs"))
     needed = [parameter for parameter in found.params if isinstance(parameter, click.Argument) and parameter.required]
-    arguments = [*words, *(["nothing-such"] * len(needed) or ["--nonsense"])]
+    nonsense = "No Such" if words == ("init",) else "nothing-such"  # which is a fine name for a new job
+    arguments = [*words, *([nonsense] * len(needed) or ["--nonsense"])]
     code = run(arguments)
     out, err = capsys.readouterr()
     assert code in (1, 2) and out == "" and "Traceback" not in err and "this is a bug" not in err, err
