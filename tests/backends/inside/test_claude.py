@@ -18,6 +18,9 @@ from .conftest import Started, settled, whole
 
 pytest.importorskip("claude_agent_sdk")
 
+# The first test waits until the agents have imported the SDK.
+pytestmark = pytest.mark.timeout(240)
+
 CODE = """
     import asyncio, os
     from claude_agent_sdk import (

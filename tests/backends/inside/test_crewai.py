@@ -16,6 +16,9 @@ from .conftest import Started, settled, whole
 
 pytest.importorskip("crewai")
 
+# The first test waits until the agents have imported the SDK.
+pytestmark = pytest.mark.timeout(240)
+
 CODE = '''
     import os
     from crewai import Agent, Crew, LLM, Task

@@ -17,6 +17,9 @@ from .conftest import Started, settled, whole
 
 pytest.importorskip("google.genai")
 
+# The first test waits until the agents have imported the SDK.
+pytestmark = pytest.mark.timeout(240)
+
 CODE = '''
     import os
     from google import genai
