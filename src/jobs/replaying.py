@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 
@@ -25,10 +27,22 @@ def recorded_or_replayed(plan: Plan, record: Path | None, replay: Path | None) -
     return dataclasses.replace(plan, record=str(record), notes=(*plan.notes, note, *_own(plan, "recorded")))
 
 
-def begin(place: Path, plan: Plan) -> None:
-    """Make the folder of a recording. Raises UserError where something is already."""
+@contextmanager
+def recording_to(place: Path | None, plan: Plan) -> Iterator[None]:
+    """While a job is started that is recorded: the folder is there, and gone again when the start fails.
+
+    Raises UserError where something is already.
+    """
+    if place is None:
+        yield
+        return
     thinking = [agent.id for agent in plan.agents if agent.kind in ("class", "declared")]
     folder.begin(place, plan.job, thinking, date.today().isoformat())
+    try:
+        yield
+    except BaseException:
+        folder.undo(place)
+        raise
 
 
 def located(given: str | Path, cwd: Path) -> Path:

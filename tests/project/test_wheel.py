@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.standins.mixed_team import DRAFT, QUESTION
+
 JOB = """
 agents:
   - {id: lead, backend: offline, prompt: You lead., calls: [writer]}
@@ -59,6 +61,11 @@ def test_wheel(root: Path, uv_environment: dict[str, str], tmp_path: Path) -> No
         question = "What is the weather in Lisbon?"
         asked = json.loads(run(deploy, "query", "example:stock-workflow", question, "--json", folder=elsewhere))
         assert "Lisbon: " in asked["answer"]
+        # a team of four vendors, none of whose packages is here: its recording came along
+        replay = ("--replay", "example:mixed-providers-stand-in")
+        run(deploy, "start", "example:mixed-providers", *replay, folder=elsewhere)
+        asked = json.loads(run(deploy, "query", "mixed-providers", QUESTION, "--json", folder=elsewhere))
+        assert asked["answer"] == DRAFT
         run(deploy, "start", "example:code-review", folder=elsewhere)
         (elsewhere / "odd.py").write_text("import os\n")
         failed = subprocess.run(

@@ -264,6 +264,9 @@ def test_folders_that_cant_be_used(
         both = ("--record", tmp_path / "new", "--replay", recording)
         assert "either --record or --replay" in refused(shared_deploy, job, *both)
         assert not (tmp_path / "new").exists()
+        shared_deploy("start", job, "--replay", recording).ok()
+        again = shared_deploy("start", job, "--record", tmp_path / "new")
+        assert again.code != 0 and not (tmp_path / "new").exists(), again
     finally:
         for name in environment:
             del shared_deploy.environment[name]

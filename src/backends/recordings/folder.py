@@ -28,6 +28,13 @@ def begin(folder: Path, job: str, agents: Sequence[str], made: str) -> None:
         raise UserError(f"--record: {folder} can't be written: {error.strerror}") from None
 
 
+def undo(folder: Path) -> None:
+    """Take back what `begin` made, where nothing was recorded."""
+    if [path.name for path in folder.iterdir()] == [INDEX]:
+        (folder / INDEX).unlink()
+        folder.rmdir()
+
+
 def check(folder: Path, job: str) -> None:
     """Raise UserError, one line, when that is no recording of the job that this version can answer from."""
     if not folder.is_dir():

@@ -50,7 +50,7 @@ def start(
     from teamwright.cli.output import note
     from teamwright.cli.starting import follow_start, stop_again
     from teamwright.errors import UserError
-    from teamwright.jobs.replaying import begin, located
+    from teamwright.jobs.replaying import located, recording_to
 
     if attach and reload:
         raise UserError("either --attach or --reload", hint="deploy logs -f shows the logs in another terminal")
@@ -59,15 +59,14 @@ def start(
     read = partial(load, call, file, name=name, sets=sets, starting=True, record=made, replay=place)
     loaded = read()
     plan = loaded.plan
-    if made is not None:
-        begin(made, plan)
     receivers = wanted(call.environ, otlp, otlp_content)
     if not call.json:
         for line in plan.notes:
             note(line)
     with connected(call, start=True, port=port, host=True) as client:
         send_to(client, receivers)
-        started = follow_start(call, client, plan.job, len(plan.levels), client.start(plan, loaded.secrets))
+        with recording_to(made, plan):
+            started = follow_start(call, client, plan.job, len(plan.levels), client.start(plan, loaded.secrets))
         try:
             _tell(call, client, started.view, plan.query if started.by_us else None, by_us=started.by_us)
             if attach:
