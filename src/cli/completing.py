@@ -2,9 +2,9 @@
 
 `app.command` gives every parameter of these names its type, so a new command has it too:
 job, jobs, target, targets      JOB, JOB/AGENT, JOB/@GROUP, or a file
-agent, session, trace_id, run_id, revision and the two sides of the `diff` commands
+agent, session, trace_id, run_id, id, and the two sides of the `diff` commands
 
-The home is read without an engine; whatever goes wrong, there is nothing to offer, and no word of it.
+The home is read without an engine (but for `id`, of the registry); whatever goes wrong, there is nothing to offer, and no word of it.
 """
 
 from __future__ import annotations
@@ -104,6 +104,14 @@ def _revisions(call: Call, incomplete: str) -> Iterator[tuple[str, str]]:
             yield row.job, "the newest"
 
 
+def _registered(call: Call, incomplete: str) -> Iterator[tuple[str, str]]:
+    """This one asks the engine, if there is one: the registry is in its memory."""
+    from teamwright.client import launch
+
+    with launch.connect(call.home, start=False, environ=call.environ) as client:
+        yield from ((entry["id"], entry["name"]) for entry in client.agents())
+
+
 def _short(text: str) -> str:
     words = " ".join(text.split())
     return words if len(words) <= 40 else words[:39] + "…"
@@ -121,6 +129,7 @@ TYPES = {
     "agent": Named("agent", _agents),
     "session": Named("session", _sessions),
     "trace_id": TRACE,
+    "id": Named("registry id", _registered),
     "run_id": Named("run", _runs),
     "first": REVISION,
     "second": REVISION,

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
 
 from teamwright.backends.loader import option_note
 from teamwright.errors import JobFileError, MissingExtra, MissingKey, Problem
@@ -15,6 +18,7 @@ from teamwright.jobs.agent_plans import AgentDraft, AgentResolver, Findings
 from teamwright.jobs.mcp_plans import beside_the_plan
 from teamwright.jobs.modules import search_path
 from teamwright.jobs.names import looks_secret, name_fault, normalised
+from teamwright.jobs.origins import Origin, origins
 from teamwright.jobs.plan import AgentPlan, Plan
 from teamwright.jobs.recording import recording
 from teamwright.jobs.replaying import recorded_or_replayed
@@ -34,13 +38,14 @@ _UV = "uv sync "
 class Resolved:
     """A plan and what travels beside it: secret values by agent id and name, and warnings for the person.
 
-    `missing_keys` are those without which it can't be started.
+    `missing_keys` are those without which it can't be started; `origins` tells where each value came from.
     """
 
     plan: Plan
     secrets: Mapping[str, Mapping[str, str]] = field(repr=False)
     warnings: tuple[str, ...] = ()
     missing_keys: tuple[Problem, ...] = ()
+    origins: Callable[[], list[Origin]] = field(default=list, repr=False, compare=False)
 
     def check_keys(self) -> None:
         """Before it is started: raise MissingKey, a line for each agent that has no key for its model."""
@@ -102,7 +107,11 @@ def load(
         plan = recorded_or_replayed(plan, record, replay)
     plan = with_revision(plan)
     return Resolved(
-        plan, {draft.plan.id: draft.secrets for draft in drafts}, plan.warnings, tuple(findings.missing_keys)
+        plan,
+        {draft.plan.id: draft.secrets for draft in drafts},
+        plan.warnings,
+        tuple(findings.missing_keys),
+        lambda: list(origins(source, _dump(model), [(draft.index, _dump(draft.entry)) for draft in drafts], plan)),
     )
 
 
@@ -113,6 +122,10 @@ def _missing(problems: Sequence[Problem]) -> MissingExtra:
     uv = [hint.removeprefix(_UV) for hint in hints if hint.startswith(_UV)]
     rest = [hint for hint in hints if not hint.startswith(_UV)]
     return MissingExtra("\n".join(lines), hint="; ".join([*([_UV + " ".join(uv)] if uv else []), *rest]) or None)
+
+
+def _dump(model: BaseModel) -> dict[str, Any]:
+    return model.model_dump(mode="json", by_alias=True)
 
 
 def _shown(file: Path, cwd: Path) -> str:

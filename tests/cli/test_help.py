@@ -58,7 +58,7 @@ def test_help(words: tuple[str, ...], found: click.Command) -> None:
 
 
 #: Arguments that name nothing which is there already: what to say, to look for, or to make.
-FREE = {"text", "name", "reason"}
+FREE = {"text", "name", "reason", "url"}
 
 
 @pytest.mark.parametrize(("words", "found"), ALL, ids=[" ".join(words) for words, _ in ALL])

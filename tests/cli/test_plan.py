@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -76,3 +78,45 @@ def test_validate_imports_nothing_of_the_users(call: Call) -> None:
         "warnings": [],
     }
     assert not (call.cwd / "imported").exists()
+
+
+FULL = """\
+job: {name: team}
+defaults: {backend: offline, limits: {turns: 4}}
+environment: {LEVEL: "${LEVEL:-info}", API_KEY: "${MY_API_KEY:-hidden}"}
+agents:
+  - {id: lead, prompt: "hi ${WHO}", calls: [aide], env: [SECRET_KEY]}
+  - {id: aide, prompt: b, limits: {turns: 9}}
+"""
+
+
+def test_full_says_where_every_value_came_from(tmp_path: Path, environment: dict[str, str]) -> None:
+    (tmp_path / "team.yaml").write_text(FULL)
+    told = {**environment, "WHO": "Ada", "SECRET_KEY": "hidden"}
+    program = Path(sys.executable).with_name("deploy")
+
+    def full(*words: str) -> str:
+        done = subprocess.run(
+            [program, "plan", "team.yaml", "--full", "--set", "agents.aide.max_concurrent=3", *words],
+            cwd=tmp_path, env=told, capture_output=True, text=True, timeout=60, check=True,
+        )  # fmt: skip
+        assert "hidden" not in done.stdout
+        return done.stdout
+
+    values = {each["key"]: (each["value"], each["from"]) for each in json.loads(full("--json"))["values"]}
+    assert values["job.name"] == ("team", "team.yaml:1")
+    assert values["environment.LEVEL"] == ("info", "team.yaml:3 ${LEVEL}")
+    assert values["environment.API_KEY"] == ("***", "team.yaml:3 ${MY_API_KEY}")
+    assert values["execution.entry_point"] == ("lead", "follows from the topology (calls)")
+    assert values["deployment.strategy"] == ("staged", "default")
+    assert values["agents.lead.prompt"] == ("hi Ada", "team.yaml:5 ${WHO}")
+    assert values["agents.lead.backend"] == ("offline", "team.yaml:2 (defaults)")
+    assert values["agents.lead.limits.turns"] == (4, "team.yaml:2 (defaults)")
+    assert values["agents.lead.limits.depth"] == (8, "default")
+    assert values["agents.lead.env.SECRET_KEY"] == ("***", "shell")
+    assert values["agents.aide.limits.turns"] == (9, "team.yaml:6")
+    assert values["agents.aide.max_concurrent"] == (3, "--set agents.aide.max_concurrent")
+    assert json.loads(full("--json", "--name", "other"))["values"][0] == {
+        "key": "job.name", "value": "other", "from": "--name",
+    }  # fmt: skip
+    assert "agents.lead.limits.turns" in full() and "team.yaml:2 (defaults)" in full()

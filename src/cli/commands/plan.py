@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,18 +18,29 @@ if TYPE_CHECKING:
 
 @command("plan")
 @job_file
+@click.option("--full", is_flag=True, help="Every value, and where it came from: file and line, --set, default.")
 @click.pass_obj
-def plan(call: Call, file: Path, name: str | None, sets: Sequence[str]) -> None:
+def plan(call: Call, file: Path, name: str | None, sets: Sequence[str], full: bool) -> None:
     """Show what would be started: levels, calls, ports, backends, secrets by name.
 
     \b
     deploy plan team.yaml --set agents.writer.limits.turns=3
+    deploy plan team.yaml --full
     """
-    found = load(call, file, name=name, sets=sets).plan
+    loaded = load(call, file, name=name, sets=sets)
+    found = loaded.plan
+    values = loaded.origins() if full else []
     if call.json:
-        call.emit(plan_view(found))
-    else:
-        _print(call, found, file)
+        told = {"values": [each.to_dict() for each in values]} if full else {}
+        call.emit({**plan_view(found), **told})
+        return
+    _print(call, found, file)
+    if full:
+        from teamwright.cli.output import console, table
+
+        rows = ((each.key, json.dumps(each.value, ensure_ascii=False), each.whence) for each in values)
+        click.echo()
+        console().print(table(("KEY", "VALUE", "FROM"), rows))
 
 
 def plan_view(plan: Plan) -> dict[str, Any]:

@@ -164,6 +164,7 @@ def _start(
     there = {**environ, "PWD": str(cwd)}
     loaded = planner.load(located(file), environ=there, name=name, sets=sets, cwd=cwd, replay=place)
     loaded.check_keys()
+    loaded.check_keys()
     job = loaded.plan.job
     before = launch.lifelines()
     try:
