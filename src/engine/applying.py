@@ -312,6 +312,9 @@ class Applying:
         record = work.target.agents.get(agent) if work is not None and not former else None
         if job is not None and (record is not None or state.status not in ("starting", "healthy")):
             self._jobs.life.note(job, state, cause, record.state if record is not None else state)
+        if not former or state.status == "stopped":
+            kind = "agent.replaced" if former else f"agent.{cause}"
+            self._jobs.bus.publish(Event(kind, name, agent, data=event_view(state, cause)))
         if state.status in _GONE and state.incarnation:
             ended = state.last_exit.reason if state.last_exit else cause
             whose = work.whose.get(agent, agent) if work is not None else agent

@@ -15,8 +15,8 @@ from teamwright.jobs.plan import AgentPlan, Plan
 from teamwright.jobs.revision import code_files
 
 #: What differs between any two orders without making another process of it. `revision` is what a job's queries are
-#: labelled with by the engine; an agent that stays as it is needs no other.
-_NOT_COMPARED = ("incarnation", "tokens", "revision")
+#: labelled with by the engine, `search_path` has the folder that the command was typed in.
+_NOT_COMPARED = ("incarnation", "tokens", "revision", "search_path")
 #: Keys of a plan's agent that say where it stands, not what it is.
 _PLACE = ("level",)
 

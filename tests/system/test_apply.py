@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from .test_chat import Person
+
 if TYPE_CHECKING:
     from tests.system.conftest import Deploy
 
@@ -130,6 +132,23 @@ def test_nobody_to_ask(shop: Shop) -> None:
     done = shop.deploy("apply", shop.file)
     assert done.code == 2 and "--yes" in done.err and "~ store" in done.out
     assert shop.pids() == before
+
+
+def test_it_asks(shop: Shop) -> None:
+    before = shop.pids()
+    shop.write(JOB.replace("first", "second"))
+    for answer, code in (("n\r", 1), ("y\r", 0)):
+        person = Person(shop.deploy, shop.folder, "apply", "shop.yaml")
+        try:
+            person.sees("apply this to shop?", within=40)
+            assert shop.pids() == before
+            assert person.leaves(answer) == code
+        finally:
+            person.goes()
+    after = shop.pids()
+    assert after["store"] != before["store"] and after["clerk"] == before["clerk"]
+    found = [json.loads(line) for line in shop.deploy("events", "shop", "--json").ok().out.splitlines()]
+    assert {"order.apply", "job.applied", "agent.replaced"} <= {event["kind"] for event in found}
 
 
 def test_code_and_messages_under_load(shop: Shop) -> None:

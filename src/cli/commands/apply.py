@@ -77,7 +77,7 @@ def apply(
 
 def _ask(call: Call, file: Path, job: str, *, yes: bool) -> None:
     """Raise UserError where nobody can be asked, Abort when the answer is no."""
-    from teamwright.errors import UserError
+    from teamwright.errors import TeamwrightError, UserError
 
     if yes:
         return
@@ -86,7 +86,7 @@ def _ask(call: Call, file: Path, job: str, *, yes: bool) -> None:
             f"{job} would be changed, and nobody is there to be asked", hint=call.next(f"apply {file} --yes")
         )
     if not click.confirm(f"apply this to {job}?", err=True):
-        raise UserError(f"{job} is left as it is")
+        raise TeamwrightError(f"{job} is left as it is")
 
 
 def _start(call: Call, client: Client, loaded: Resolved, *, dry_run: bool) -> None:
