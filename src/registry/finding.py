@@ -45,9 +45,9 @@ class Wanted:
         return cls(**{key: value for key, value in given.items() if value})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Listed:
-    """An entry and the words it is found by, in lower case."""
+    """An entry and the words it is found by, in lower case. Heartbeats put another entry of the same card in."""
 
     entry: AgentEntry
     skills: frozenset[str]

@@ -94,7 +94,7 @@ class Registry:
         entry = replace(said, last_seen=self._clock(), load=load_from(data))
         if entry.replica is not None:
             entry = self._members.change(entry)
-        self._listed[entry_id] = replace(found, entry=entry)
+        found.entry = entry
         self._listed.move_to_end(entry_id)
         return entry
 
@@ -178,7 +178,7 @@ class Registry:
         return self._delist(entry_id, reason)
 
     def _change(self, found: Listed, entry: AgentEntry) -> None:
-        self._listed[entry.id] = replace(found, entry=entry)
+        found.entry = entry
         self.changes.add("changed", entry, self._clock())
 
     def _delist(self, entry_id: str, reason: str) -> bool:
