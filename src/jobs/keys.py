@@ -11,7 +11,7 @@ _ON = ("1", "true")
 
 
 def missing_key(info: BackendInfo, entry: AgentEntry, variables: Mapping[str, str]) -> tuple[str, str] | None:
-    """What is missing and a hint, in words for a person; None where nothing is.
+    """What is missing, in words for a person, and what to write; None where nothing is.
 
     `variables` are those that the agent gets.
     """
@@ -29,5 +29,4 @@ def missing_key(info: BackendInfo, entry: AgentEntry, variables: Mapping[str, st
         return None
     if variables.get("GOOGLE_GENAI_USE_VERTEXAI", "").lower() in _ON:
         return None
-    hint = f"export {names[0]}=…, or write it into .env beside the job file"
-    return f"the backend {info.name} needs a key: {names[0]} is not set", hint
+    return f"the backend {info.name} needs a key: {names[0]} is not set", f"{names[0]}=…"

@@ -51,8 +51,8 @@ class Resolved:
         """Before it is started: raise MissingKey, a line for each agent that has no key for its model."""
         if self.missing_keys:
             lines = [str(dataclasses.replace(problem, hint=None)) for problem in self.missing_keys]
-            hint = "; ".join(dict.fromkeys(problem.hint for problem in self.missing_keys if problem.hint))
-            raise MissingKey("\n".join(lines), hint=hint)
+            words = " ".join(dict.fromkeys(problem.hint for problem in self.missing_keys if problem.hint))
+            raise MissingKey("\n".join(lines), hint=f"export {words}, or write that into .env beside the job file")
 
 
 def load(
