@@ -46,7 +46,7 @@ def test_several_packages_are_added_by_one_command(folder: Folder, monkeypatch: 
     monkeypatch.setattr("teamwright.jobs.agent_plans.installed", lambda info: info.extra is None)
     with pytest.raises(MissingExtra) as caught:
         folder.load(
-            "agents: [{id: a, model: claude-sonnet-4-5}, {id: b, model: gemini-2.5-flash}, {id: c, model: claude-x}]"
+            "agents: [{id: a, model: claude-x, calls: [b, c]}, {id: b, model: gemini-x}, {id: c, model: claude-x}]"
         )
     assert len(caught.value.message.splitlines()) == 3
     assert caught.value.hint == "uv sync --extra claude --extra gemini"
