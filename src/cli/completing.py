@@ -4,8 +4,8 @@
 job, jobs, target, targets      JOB, JOB/AGENT, JOB/@GROUP, or a file
 agent, session, trace_id, run_id, id, and the two sides of the `diff` commands
 
-The home is read without an engine, but for `id`, of the registry. Whatever goes wrong, there is nothing to offer, and no
-word of it.
+The home is read without an engine, but for `id`, of the registry. Whatever goes wrong, there is nothing to offer, and
+no word of it.
 """
 
 from __future__ import annotations

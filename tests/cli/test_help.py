@@ -123,13 +123,13 @@ def test_completion(tmp_path: Path, environment: dict[str, str]) -> None:
     state = EngineState(home.engine_db)
     asyncio.run(state.save_job(JobRecord(plan, "stopped", 1)))
     state.close()
-    assert complete(environment, tmp_path, "ps", "te") == ["team"]
+    assert complete(environment, tmp_path, "ps", "tea") == ["team"]
     assert complete(environment, tmp_path, "logs", "team/") == ["team/lead", "team/aide", "team/@front"]
     assert complete(environment, tmp_path, "trace", "list", "--agent", "l") == ["lead"]
     assert complete(environment, tmp_path, "diff", "team@") == ["team@r1"]
     assert "team.yaml" not in complete(environment, tmp_path, "query", "")
     home.engine_db.write_bytes(b"not a database at all" * 100)
-    assert complete(environment, tmp_path, "ps", "te") == ["te"]
+    assert complete(environment, tmp_path, "ps", "tea") == ["tea"]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
