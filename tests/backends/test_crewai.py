@@ -20,6 +20,8 @@ from tests.standins.chat_completions import ChatCompletions
 from tests.standins.script import Call, Reply, Seen, Tokens
 
 pytest.importorskip("crewai")
+#: its import takes seconds, and on a busy machine a minute
+pytestmark = pytest.mark.timeout(300)
 
 CREWS = '''
     import os
@@ -87,7 +89,7 @@ def crews(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         team.launch("own", backend_options={"crew": "crews:own"}, limits=Limits(turns=3, tool_calls=2), **common)
         team.launch("shaped", model="gpt-4o", backend_options=options, output_schema=SCHEMA, **common)
         for agent in AGENTS:
-            ready = httpx.get(f"{team.url(agent)}/readyz", timeout=60)
+            ready = httpx.get(f"{team.url(agent)}/readyz", timeout=180)
             assert ready.status_code == 200, team.log(agent)
         yield World(next(one for one in ADAPTERS if one.name == "crewai"), team, model)
         # each within 10 s: nothing of CrewAI waits or asks at its end

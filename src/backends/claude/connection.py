@@ -185,6 +185,8 @@ class Connection:
         with suppress(TimeoutError, Exception):
             async with asyncio.timeout(_CLOSE):
                 await client.disconnect()
+        if client._query is not None:  # it was not through in time, and leaves its stream open
+            client._query.close_receive_stream()
         if process is None:
             return
         if process.returncode is None:

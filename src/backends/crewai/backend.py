@@ -121,6 +121,7 @@ class CrewAIBackend:
             raise
         finally:
             bridge.stop()
+            await bridge.close()
             await asyncio.shield(asyncio.to_thread(watcher.settle, error))
         return Answer(said, tuple(bridge.files.values()))
 

@@ -21,6 +21,7 @@ from opentelemetry import trace as otel
 from teamwright.backends import loop
 from teamwright.backends.api import File, Tool, Turn, Usage
 from teamwright.backends.crewai import wording
+from teamwright.backends.crewai.places import Places
 from teamwright.backends.loop import Reply, ToolCall
 from teamwright.backends.openai import OpenAIBackend
 from teamwright.errors import LimitReached
@@ -65,6 +66,7 @@ class Bridge:
         self._models = models
         self._speaks = speaks
         self._stops = stops
+        self._places = Places(turn)
         self._loop = asyncio.get_running_loop()
         self._lock = threading.Lock()
         self._running: set[concurrent.futures.Future[Any]] = set()
@@ -119,9 +121,13 @@ class Bridge:
         """Take that many tool calls from what the query may make. Raises what `stops` makes."""
         self._wait(self._count(number), None)
 
-    def may_call(self) -> None:
-        """Before a model call that CrewAI makes itself. Raises what `stops` makes."""
-        self._wait(self._afford(), None)
+    def may_call(self, model: Any, parent: ActiveSpan | None = None) -> None:
+        """Before a call of a model that the crew brought. Raises what `stops` makes."""
+        self._wait(self._afford(threading.get_ident(), model), parent)
+
+    def has_called(self, model: Any, call_id: str, error: str | None) -> None:
+        """After one, from any thread."""
+        self._loop.call_soon_threadsafe(self._places.ended, model, call_id, error)
 
     def used(self, usage: Usage) -> None:
         """After one."""
@@ -172,11 +178,16 @@ class Bridge:
             raise LimitReached("tool_calls", f"{number} more tool calls would pass the limit of {limit} (tool_calls)")
         self.turn.count(Usage(tool_calls=number))
 
-    async def _afford(self) -> None:
+    async def close(self) -> None:
+        """Give back what is held of a provider; after `stop`."""
+        await self._places.close()
+
+    async def _afford(self, thread: int, model: Any) -> None:
         if self.calls >= self.turn.limits.turns:
             raise LimitReached("turns", f"no answer after {self.turn.limits.turns} model calls (limit turns)")
         self.turn.afford(None)
         self.calls += 1
+        await self._places.take(thread, model)
 
     def _wait(self, work: Coroutine[Any, Any, T], parent: ActiveSpan | None) -> T:
         with self._lock:

@@ -75,6 +75,7 @@ class OwnModels:
         """A call is through, or failed; a failed one is told twice."""
         if getattr(source, "llm_type", None) == "teamwright":
             return
+        self._bridge.has_called(source, event.call_id, getattr(event, "error", None))
         with self._lock:
             call = self._calls.pop(event.call_id, None)
             if call is None:

@@ -127,7 +127,7 @@ class Watcher:
         """PRE_MODEL_CALL of a model that the crew brought: ours asks by itself."""
         if getattr(context.llm, "llm_type", None) != "teamwright":
             _bus().flush(2.0)  # what the calls before this one cost
-            self._bridge.may_call()
+            self._bridge.may_call(context.llm, self.parent(context.task, context.agent))
         return None
 
     def _names(self) -> str:

@@ -202,7 +202,7 @@ def started(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         limits = Limits(turns=3, tool_calls=4, duration=adapter.duration, cost_usd=1.0)
         team.launch("tight", max_concurrent=1, limits=limits, **own)
         for agent in ("poet", "main", "tight"):
-            ready = httpx.get(f"{team.url(agent)}/readyz", timeout=60)
+            ready = httpx.get(f"{team.url(agent)}/readyz", timeout=180)
             assert ready.status_code == 200, team.log(agent)
         yield World(adapter, team, model)
 
