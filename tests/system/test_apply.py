@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -233,7 +234,9 @@ def test_more_and_fewer_agents(shop: Shop) -> None:
 def test_another_port(shop: Shop) -> None:
     """Who calls the agent is told its new address."""
     before = shop.pids()
-    port = 9700 + os.getpid() % 90
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
     shop.write(JOB.replace("description: first", f"config: {{port: {port}}}"))
     found = shop.apply("--yes")
     assert {item["agent"] for item in found["changed"]} == {"clerk", "store"}
