@@ -49,7 +49,7 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
                 given = {"kind": "run", "run": "bot:answer", "environment": environment(model, folder), **own}
                 team.launch(agent, calls=("poet",), limits=limits, **given)
             for agent in ("poet", *agents):
-                ready = httpx.get(f"{team.url(agent)}/readyz", timeout=100)
+                ready = httpx.get(f"{team.url(agent)}/readyz", timeout=200)
                 assert ready.status_code == 200, team.log(agent)
             return World(ADAPTERS[0], team, model)
 
