@@ -24,6 +24,7 @@ from tests.standins.chat_completions import ChatCompletions
 from tests.standins.script import Call, Reply, Seen
 
 pytest.importorskip("crewai")
+pytestmark = pytest.mark.timeout(240)  # its import takes seconds, on a busy machine a minute
 
 #: One agent whose crew is chosen by the first word of the message: each import of CrewAI takes seconds.
 CREWS = '''
@@ -145,7 +146,7 @@ def crews(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         team.launch("crew", backend_options={"crew": "inside:crew", **options}, **common)
         team.launch("solo", backend_options=options, **common)
         for agent in ("crew", "solo"):
-            ready = httpx.get(f"{team.url(agent)}/readyz", timeout=60)
+            ready = httpx.get(f"{team.url(agent)}/readyz", timeout=180)
             assert ready.status_code == 200, team.log(agent)
         yield World(next(one for one in ADAPTERS if one.name == "crewai"), team, model)
         assert [team.stop(agent) for agent in ("crew", "solo")] == [0, 0]
