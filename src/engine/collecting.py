@@ -6,17 +6,11 @@ has to be done with stored spans (`POST /keeper/…`). ORDER is the guard's JSON
 
 from __future__ import annotations
 
-import asyncio
-import json
-import logging
 import os
-import socket
-import sys
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import uvloop
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -26,20 +20,16 @@ from starlette.types import ASGIApp
 
 from teamwright.engine import answers
 from teamwright.engine.auth import LOOPBACK, Gate, OwnHostOnly
-from teamwright.engine.control import GuardLine
+from teamwright.engine.guarded import guarded, run
 from teamwright.engine.keeper import LocalKeeper, forward_to, retention
 from teamwright.engine.liveness import Incarnation
 from teamwright.errors import TeamwrightError, UserError
 from teamwright.home import Home
-from teamwright.host.pulse import BEAT
 from teamwright.safety.epochs import EpochFile
 from teamwright.safety.tokens import Issuer, Verifier
-from teamwright.serving import END_SIGNALS, Server, allow_files, server
 from teamwright.tracing.metrics.instruments import Gauge
 from teamwright.tracing.shipping.spool import SpoolName
 from teamwright.tracing.storing import collector
-
-log = logging.getLogger("teamwright.spans")
 
 
 def app(home: Home, keeper: LocalKeeper) -> ASGIApp:
@@ -98,43 +88,16 @@ def _name(asked: Mapping[str, Any]) -> SpoolName:
 async def serve(order: Mapping[str, Any]) -> None:
     """Run one collector until it is told to end, or the guard is gone."""
     home = Home(Path(order["home"]))
-    running: Server | None = None
-    ending = asyncio.Event()
-
-    def end() -> None:
-        ending.set()
-        if running is not None:
-            running.should_exit = True
-
-    allow_files()
-    loop = asyncio.get_running_loop()
-    for sign in END_SIGNALS:
-        loop.add_signal_handler(sign, end)
-    line = await GuardLine.open(int(order["control"]), on_event=lambda message: None)
-
-    async def listen_to_guard() -> None:
-        await line.run(order.get("beat", BEAT))
-        end()
-
-    listening = asyncio.create_task(listen_to_guard(), name="line to the guard")
-    guard = Incarnation.of(os.getppid())
-    keeper = LocalKeeper(home, retention(os.environ), forward_to(os.environ), guard=guard)
-    keeper.start()
-    running = server(app(home, keeper))
-    if not ending.is_set():
-        await running.serve(sockets=[socket.socket(fileno=int(order["listener"]))])
-    listening.cancel()
-    await asyncio.gather(listening, return_exceptions=True)
-    await keeper.aclose()
-    await line.close()
+    async with guarded(order, lambda message: None) as process:
+        keeper = LocalKeeper(home, retention(os.environ), forward_to(os.environ), guard=Incarnation.of(os.getppid()))
+        keeper.start()
+        await process.serve(app(home, keeper))
+        await keeper.aclose()
 
 
 def main() -> None:
     """The entry of the process."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    for noisy in ("httpx", "httpcore", "uvicorn.error"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-    uvloop.run(serve(json.loads(sys.argv[1])))
+    run(serve)
 
 
 if __name__ == "__main__":

@@ -6,27 +6,16 @@ ORDER is the guard's JSON: home, url, guard (pid), stay, run_dir, and the number
 
 from __future__ import annotations
 
-import asyncio
-import json
-import logging
 import os
-import socket
-import sys
 from pathlib import Path
 from typing import Any
 
-import uvloop
-
 from teamwright.engine.app import Engine, EngineOrder
-from teamwright.engine.control import GuardLine
+from teamwright.engine.guarded import guarded, run
 from teamwright.engine.keeper import forward_to, retention
 from teamwright.engine.liveness import Incarnation
 from teamwright.home import Home
-from teamwright.host.pulse import BEAT
-from teamwright.serving import END_SIGNALS, Server, allow_files, server
 from teamwright.settings import IDLE, OTLP_METRICS, SESSION_DAYS, SESSION_SIZE, TOKEN_RPM, lease, number, public_url
-
-log = logging.getLogger("teamwright.engine")
 
 
 async def serve(data: dict[str, Any]) -> None:
@@ -48,44 +37,16 @@ async def serve(data: dict[str, Any]) -> None:
         public_url=public_url(os.environ),
         token_rpm=int(number(TOKEN_RPM, os.environ)),
     )
-    running: Server | None = None
-    ending = asyncio.Event()
-
-    def end() -> None:
-        ending.set()
-        if running is not None:
-            running.should_exit = True
-
-    allow_files()
-    loop = asyncio.get_running_loop()
-    for sign in END_SIGNALS:
-        loop.add_signal_handler(sign, end)
-
-    line = await GuardLine.open(int(data["control"]), on_event=lambda message: engine.on_guard(message))
-    engine = Engine(order, line)
-
-    async def listen_to_guard() -> None:
-        await line.run(data.get("beat", BEAT))
-        end()  # the guard is gone
-
-    listening = asyncio.create_task(listen_to_guard(), name="line to the guard")
-    await engine.start()
-    running = server(engine.app)
-    if not ending.is_set():
-        await running.serve(sockets=[socket.socket(fileno=int(data["listener"]))])
-    listening.cancel()
-    await asyncio.gather(listening, return_exceptions=True)
-    await engine.aclose()
-    await line.close()
+    async with guarded(data, lambda message: engine.on_guard(message)) as process:
+        engine = Engine(order, process.line)
+        await engine.start()
+        await process.serve(engine.app)
+        await engine.aclose()
 
 
 def main() -> None:
     """The entry of the process."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    for noisy in ("httpx", "httpcore", "uvicorn.error"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-    data = json.loads(sys.argv[1])
-    uvloop.run(serve(data))
+    run(serve)
 
 
 if __name__ == "__main__":
