@@ -74,7 +74,7 @@ def _follow(files: Sequence[LogFile], url: str, guard: int, systemd: Notifier) -
         if systemd.every is not None and time.monotonic() >= due:
             due = time.monotonic() + systemd.every
             if _alive(url):
-                systemd.tell("WATCHDOG=1")
+                systemd.tell("WATCHDOG=1", patience=0.0)
         if not ended:
             pid, status = os.waitpid(guard, os.WNOHANG)
             if pid:

@@ -25,10 +25,10 @@ class Notifier:
         if path and span.isdigit() and int(span) and whom in (None, str(os.getpid() if pid is None else pid)):
             self.every = int(span) / 1e6 / 3
 
-    def tell(self, *lines: str) -> None:
-        """Send `NAME=value` lines. A manager that doesn't listen is no reason to end."""
+    def tell(self, *lines: str, patience: float = 2.0) -> None:
+        """Send `NAME=value` lines. A manager that doesn't listen for `patience` seconds is no reason to end."""
         if not self._address:
             return
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
-            sock.setblocking(False)
+            sock.settimeout(patience)
             sock.sendto("\n".join(lines).encode(), self._address)
