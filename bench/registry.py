@@ -90,8 +90,8 @@ async def serve(home: Path, sock: socket.socket, entries: int) -> None:
     """The registry's part of the engine, with entries that stay."""
     from starlette.applications import Starlette
 
-    from teamwright.engine.answers import on_error
     from teamwright.engine.auth import Gate, OwnHostOnly
+    from teamwright.engine.routes.answers import on_error
     from teamwright.errors import TeamwrightError
     from teamwright.registry.routes import routes
     from teamwright.serving import server

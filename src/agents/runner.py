@@ -11,10 +11,10 @@ from typing import Any
 
 from teamwright.agents.admission import Admissions
 from teamwright.agents.agent import Agent, answer_of
+from teamwright.agents.calling.peers import Peers
 from teamwright.agents.gate import Gate, Place, Slot
-from teamwright.agents.mcp_servers import McpServers
-from teamwright.agents.peers import Peers
-from teamwright.agents.sessions import SessionKey, Sessions
+from teamwright.agents.mcp.servers import McpServers
+from teamwright.agents.memory.sessions import SessionKey, Sessions
 from teamwright.agents.spec import AgentSpec
 from teamwright.agents.turn import AgentTurn, Emit
 from teamwright.agents.work import Incoming, Outcome, Rests, State, Work

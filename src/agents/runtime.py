@@ -15,34 +15,34 @@ from typing import Any
 import httpx
 from starlette.types import ASGIApp
 
+from teamwright.agents.a2a.card import build_card
+from teamwright.agents.a2a.executors import ExecutorCode, HostedExecution
+from teamwright.agents.a2a.handler import AgentHandler
+from teamwright.agents.a2a.push import Push
+from teamwright.agents.a2a.server import Door, build_app
+from teamwright.agents.a2a.tasks import MemoryTaskStore
 from teamwright.agents.admission import Admissions
 from teamwright.agents.agent import Agent, description_of
 from teamwright.agents.builtin import peer_tools
-from teamwright.agents.card import build_card
-from teamwright.agents.code import Code, code_of
+from teamwright.agents.calling.peers import Peers
+from teamwright.agents.calling.pipeline import in_pipeline
+from teamwright.agents.calling.registration import Registration
+from teamwright.agents.calling.transport import new_client
 from teamwright.agents.discovery.directory import Directory
 from teamwright.agents.discovery.everywhere import Everywhere
 from teamwright.agents.discovery.finder import Finder
-from teamwright.agents.executors import ExecutorCode, HostedExecution
-from teamwright.agents.forgetting import PATH as FORGET
-from teamwright.agents.forgetting import Forgetting
-from teamwright.agents.handler import AgentHandler
 from teamwright.agents.load_file import FOLDER as LOAD
 from teamwright.agents.load_file import LoadFile
 from teamwright.agents.loading import load_class
-from teamwright.agents.mcp_servers import McpServers
-from teamwright.agents.peers import Peers
-from teamwright.agents.pipeline import in_pipeline
-from teamwright.agents.push import Push
-from teamwright.agents.registration import Registration
+from teamwright.agents.mcp.servers import McpServers
+from teamwright.agents.memory.forgetting import PATH as FORGET
+from teamwright.agents.memory.forgetting import Forgetting
+from teamwright.agents.memory.session_file import FileSessions, open_sessions
+from teamwright.agents.memory.session_retention import SessionRetention
+from teamwright.agents.own_code.code import Code, code_of
 from teamwright.agents.runner import Runner
-from teamwright.agents.server import Door, build_app
-from teamwright.agents.session_file import FileSessions, open_sessions
-from teamwright.agents.session_retention import SessionRetention
 from teamwright.agents.spec import REGISTRY_TOKEN, AgentSpec
-from teamwright.agents.tasks import MemoryTaskStore
 from teamwright.agents.tools import load_tools, tools_of
-from teamwright.agents.transport import new_client
 from teamwright.backends import loader
 from teamwright.backends.api import Backend, BackendConfig, Tool
 from teamwright.backends.inside import importing

@@ -10,9 +10,9 @@ from opentelemetry import trace as otel
 
 from teamwright.agents.admission import Admissions
 from teamwright.agents.budget import PeerBudget, Purse
+from teamwright.agents.calling.peers import Peers
 from teamwright.agents.gate import Slot
-from teamwright.agents.peers import Peers
-from teamwright.agents.worker_turns import content_of, media_type_of
+from teamwright.agents.own_code.worker_turns import content_of, media_type_of
 from teamwright.backends.api import (
     Account,
     Acquaintance,

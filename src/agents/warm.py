@@ -24,7 +24,7 @@ def warm() -> None:
     import uvloop  # noqa: F401  (only imported, see below)
     from opentelemetry import trace
 
-    from teamwright.agents.transport import tls_context
+    from teamwright.agents.calling.transport import tls_context
 
     tls_context()
     noisy = logging.getLogger("teamwright")

@@ -17,9 +17,9 @@ from opentelemetry import trace as otel
 from opentelemetry.trace import Status, StatusCode
 from opentelemetry.util.types import Attributes, AttributeValue
 
+from teamwright.agents.a2a.wire import usage_values
 from teamwright.agents.gate import Place
 from teamwright.agents.turn import AgentTurn
-from teamwright.agents.wire import usage_values
 from teamwright.backends.api import Answer, File, Usage
 from teamwright.safety.tokens import Claims
 from teamwright.tracing.propagation import RUN_EXT, USAGE_EXT

@@ -49,7 +49,7 @@ class Named(click.ParamType[str]):
 
 
 def _targets(call: Call, incomplete: str) -> Iterator[tuple[str, str]]:
-    from teamwright.engine.state import StateReader
+    from teamwright.engine.store.state import StateReader
 
     with StateReader(call.home) as reader:
         jobs = reader.records()
@@ -62,7 +62,7 @@ def _targets(call: Call, incomplete: str) -> Iterator[tuple[str, str]]:
 
 
 def _agents(call: Call, incomplete: str) -> Iterator[tuple[str, str]]:
-    from teamwright.engine.state import StateReader
+    from teamwright.engine.store.state import StateReader
 
     with StateReader(call.home) as reader:
         for job in reader.records().values():
@@ -70,7 +70,7 @@ def _agents(call: Call, incomplete: str) -> Iterator[tuple[str, str]]:
 
 
 def _sessions(call: Call, incomplete: str) -> Iterator[tuple[str, str]]:
-    from teamwright.agents.conversations import conversations
+    from teamwright.agents.memory.conversations import conversations
 
     for each in conversations(call.home)[:_NEWEST]:
         yield each.session, f"{each.job}: {_short(each.question)}"
@@ -88,7 +88,7 @@ def _traces(call: Call, incomplete: str) -> Iterator[tuple[str, str]]:
 
 
 def _runs(call: Call, incomplete: str) -> Iterator[tuple[str, str]]:
-    from teamwright.engine.state import StateReader
+    from teamwright.engine.store.state import StateReader
     from teamwright.tracing.reading.filters import Filter
 
     with StateReader(call.home) as reader:
@@ -97,7 +97,7 @@ def _runs(call: Call, incomplete: str) -> Iterator[tuple[str, str]]:
 
 
 def _revisions(call: Call, incomplete: str) -> Iterator[tuple[str, str]]:
-    from teamwright.engine.state import StateReader
+    from teamwright.engine.store.state import StateReader
 
     with StateReader(call.home) as reader:
         for row in reader.revisions()[:_NEWEST]:

@@ -44,7 +44,7 @@ def connected(
 
 def _see_off(call: Call) -> None:
     """Wait for the guard, if it is a child of ours. Its lifeline is closed by now: it knows what to do."""
-    from teamwright.engine.state import StateReader
+    from teamwright.engine.store.state import StateReader
 
     until = time.monotonic() + LEAVE_DEADLINE
     while time.monotonic() < until:

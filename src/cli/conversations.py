@@ -11,7 +11,7 @@ from teamwright.cli.output import table
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from teamwright.agents.conversations import Conversation
+    from teamwright.agents.memory.conversations import Conversation
 
 
 def sessions_table(conversations: Iterable[Conversation]) -> Table:

@@ -7,7 +7,7 @@ from typing import Any
 
 from teamwright.cli.app import Call
 from teamwright.cli.targets import Target
-from teamwright.engine.records import JobRecord
+from teamwright.engine.store.records import JobRecord
 
 _EVENTS, _RUNS, _LINES = 8, 5, 5
 _BAD = frozenset(
@@ -78,7 +78,7 @@ def describe_agent(call: Call, target: Target, record: JobRecord, view: dict[str
 
 def _happened(call: Call, target: Target) -> dict[str, Any]:
     """The last events, those that were bad, and the last runs."""
-    from teamwright.engine.state import StateReader
+    from teamwright.engine.store.state import StateReader
     from teamwright.tracing.reading.filters import Filter
 
     with StateReader(call.home) as reader:

@@ -63,7 +63,7 @@ def load(
 
 def kept(call: Call, file: Path, name: str | None) -> tuple[Path | None, Path | None]:
     """The folders that a running job of that file, or of that name, records to and replays from: it keeps them."""
-    from teamwright.engine.state import StateReader
+    from teamwright.engine.store.state import StateReader
     from teamwright.jobs.examples import located
 
     path = str((call.cwd / located(file).expanduser()).resolve())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from teamwright.engine.frames import Reading
+from teamwright.engine.door.frames import Reading
 
 
 class Live:

@@ -62,7 +62,7 @@ class Logs:
         return self._wanted == Wanted()
 
     def _find(self) -> None:
-        from teamwright.engine.state import StateReader
+        from teamwright.engine.store.state import StateReader
 
         with StateReader(self._call.home) as reader:
             jobs = reader.records()

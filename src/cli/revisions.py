@@ -13,7 +13,7 @@ from teamwright.cli.app import Call
 from teamwright.errors import UserError
 
 if TYPE_CHECKING:
-    from teamwright.engine.records import RevisionRow
+    from teamwright.engine.store.records import RevisionRow
     from teamwright.jobs.plan import Plan
 
 _FILES = (".yaml", ".yml", ".json")
@@ -41,7 +41,7 @@ class Side:
 
 def sides(call: Call, first: str, second: str | None) -> tuple[Side, Side]:
     """The two that are meant. Raises UserError, UnknownJob, or JobFileError for a file that is wrong."""
-    from teamwright.engine.state import StateReader
+    from teamwright.engine.store.state import StateReader
 
     with StateReader(call.home) as state:
         known = state.revisions()

@@ -19,7 +19,7 @@ from teamwright.jobs import examples
 from teamwright.jobs.names import suggestion
 
 if TYPE_CHECKING:
-    from teamwright.engine.records import AgentRecord, JobRecord
+    from teamwright.engine.store.records import AgentRecord, JobRecord
 
 ALL = "*"
 _NAME = r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"
@@ -93,7 +93,7 @@ def job_name(call: Call, file: Path) -> str:
 
 def known(call: Call, target: Target) -> JobRecord:
     """The job as the home knows it. Raises UnknownJob with the nearest name, or for an unknown agent or group."""
-    from teamwright.engine.state import StateReader
+    from teamwright.engine.store.state import StateReader
 
     with StateReader(call.home) as reader:
         found = reader.records()

@@ -40,7 +40,7 @@ class Watch:
         """
         import os
 
-        from teamwright.engine.state import StateReader
+        from teamwright.engine.store.state import StateReader
         from teamwright.tracing.reading.totals import NOTHING, totals
 
         home = self._call.home

@@ -10,8 +10,8 @@ from uuid import uuid4
 from teamwright.backends.api import File
 from teamwright.backends.parts import files_in, part_of
 from teamwright.client.results import QueryResult, usage_of
-from teamwright.engine.frames import Reading
-from teamwright.engine.rpc import SEND, STREAM
+from teamwright.engine.door.frames import Reading
+from teamwright.engine.door.rpc import SEND, STREAM
 from teamwright.tracing.propagation import RUN_EXT, TRACE_EXT, USAGE_EXT
 
 HEADERS = {

@@ -17,7 +17,7 @@ def attachments(items: Iterable[Path | str | File], *, said: str = "") -> list[F
 
     Raises UserError for what can't be read, or is too large for one message.
     """
-    from teamwright.agents.worker_turns import media_type_of
+    from teamwright.agents.own_code.worker_turns import media_type_of
 
     found, size = [], 0
     for item in items:
@@ -44,7 +44,7 @@ def attachments(items: Iterable[Path | str | File], *, said: str = "") -> list[F
 
 def save(files: Sequence[File], folder: Path | str, *, said: str = "") -> list[Path]:
     """Write an answer's files into a folder, over nothing that is there. Raises UserError."""
-    from teamwright.agents.attachments import unique_name
+    from teamwright.agents.own_code.attachments import unique_name
 
     folder = Path(folder)
     try:

@@ -18,42 +18,40 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from teamwright import __version__
-from teamwright.engine import (
-    answers,
-    engine_routes,
-    forgetting,
-    gauges,
-    jaeger_routes,
-    job_routes,
-    metrics_route,
-    recovery,
-    session_routes,
-    trace_routes,
-)
-from teamwright.engine.applying import Applying
 from teamwright.engine.auth import Gate, OwnHostOnly
-from teamwright.engine.checkups import Checkups
 from teamwright.engine.control import Guard
+from teamwright.engine.deployments import recovery
+from teamwright.engine.deployments.applying import Applying
+from teamwright.engine.deployments.checkups import Checkups
+from teamwright.engine.deployments.jobs import Jobs
+from teamwright.engine.deployments.life_cycle import LifeCycle
+from teamwright.engine.deployments.owners import Owners
+from teamwright.engine.door.follow import Followers
+from teamwright.engine.door.foreign import Foreign
+from teamwright.engine.door.front_door import FrontDoor
+from teamwright.engine.door.placing import Placing
+from teamwright.engine.door.upstream import Upstream
 from teamwright.engine.fingerprint import fingerprint
-from teamwright.engine.follow import Followers
-from teamwright.engine.foreign import Foreign
-from teamwright.engine.front_door import FrontDoor
 from teamwright.engine.idle import Idle
 from teamwright.engine.introductions import Introductions, admit
-from teamwright.engine.jobs import Jobs
-from teamwright.engine.life_cycle import LifeCycle
 from teamwright.engine.liveness import Incarnation
 from teamwright.engine.minting import Mint
-from teamwright.engine.owners import Owners
-from teamwright.engine.placing import Placing
 from teamwright.engine.providers import routes as provider_routes
 from teamwright.engine.providers.desk import SETTLES, Providers
-from teamwright.engine.records import AgentRecord
-from teamwright.engine.secret_store import SecretStore
-from teamwright.engine.spans import Spans
-from teamwright.engine.state import EngineState
+from teamwright.engine.routes import answers
+from teamwright.engine.routes import engine as engine_routes
+from teamwright.engine.routes import jaeger as jaeger_routes
+from teamwright.engine.routes import jobs as job_routes
+from teamwright.engine.routes import metrics as metrics_route
+from teamwright.engine.routes import sessions as session_routes
+from teamwright.engine.routes import traces as trace_routes
+from teamwright.engine.store import forgetting
+from teamwright.engine.store.records import AgentRecord
+from teamwright.engine.store.secret_store import SecretStore
+from teamwright.engine.store.state import EngineState
 from teamwright.engine.strangers import Strangers
-from teamwright.engine.upstream import Upstream
+from teamwright.engine.telemetry import gauges
+from teamwright.engine.telemetry.spans import Spans
 from teamwright.errors import Refused, TeamwrightError
 from teamwright.events import Event, EventBus
 from teamwright.home import Home

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from teamwright.engine.diary import ACTOR, actor
+from teamwright.engine.store.diary import ACTOR, actor
 from teamwright.errors import Refused, TooMany
 from teamwright.safety.tokens import ENGINE_AUDIENCE, LONGEST_GRACE, Claims, Verifier, unverified
 from teamwright.settings import ACTOR_HEADER

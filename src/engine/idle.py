@@ -9,7 +9,7 @@ from collections.abc import Callable
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from teamwright.engine.answers import error_body
+from teamwright.engine.routes.answers import error_body
 from teamwright.errors import EngineUnavailable
 
 #: Paths whose callers are no clients: probes, and agents about themselves.

@@ -6,7 +6,7 @@ from typing import Any
 
 from teamwright.agents.replicas import replica_name
 from teamwright.engine.minting import Mint
-from teamwright.engine.state import EngineState
+from teamwright.engine.store.state import EngineState
 from teamwright.errors import Refused
 from teamwright.jobs.plan import AgentPlan
 from teamwright.registry.policy import DiscoveryPolicy, tags_of

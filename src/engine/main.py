@@ -12,8 +12,8 @@ from typing import Any
 
 from teamwright.engine.app import Engine, EngineOrder
 from teamwright.engine.guarded import guarded, run
-from teamwright.engine.keeper import forward_to, retention
 from teamwright.engine.liveness import Incarnation
+from teamwright.engine.telemetry.keeper import forward_to, retention
 from teamwright.home import Home
 from teamwright.settings import IDLE, OTLP_METRICS, SESSION_DAYS, SESSION_SIZE, TOKEN_RPM, lease, number, public_url
 

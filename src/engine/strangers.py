@@ -16,10 +16,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from teamwright.agents.foreign import endpoint
-from teamwright.engine.foreign import Foreign
-from teamwright.engine.records import AgentRecord
-from teamwright.engine.state import EngineState
+from teamwright.agents.own_code.foreign import endpoint
+from teamwright.engine.door.foreign import Foreign
+from teamwright.engine.store.records import AgentRecord
+from teamwright.engine.store.state import EngineState
 from teamwright.errors import EngineError, PeerError, Refused, TooMany, UserError
 from teamwright.jobs.names import name_fault, normalised
 from teamwright.registry.records import OUTSIDE, AgentEntry, entry_from

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from teamwright.engine.records import AgentRecord, JobRecord
+from teamwright.engine.store.records import AgentRecord, JobRecord
 from teamwright.host.api import AgentState, ExitInfo
 
 _UP = frozenset(["healthy", "busy"])

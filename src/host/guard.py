@@ -113,7 +113,8 @@ class Guard:
         if self.order.get("collector"):
             listener = self.claim.bind_any()
             url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            command = [self.order["python"], *(entry.get("collector") or ["-I", "-m", "teamwright.engine.collecting"])]
+            module = ["-I", "-m", "teamwright.engine.telemetry.collecting"]
+            command = [self.order["python"], *(entry.get("collector") or module)]
             self.collector = Ward("collector", command, listener, self.home / "collector.log", beat)
             self.wards.append(self.collector)
         self.order.update(url=self.claim.url, port=self.claim.port, guard=os.getpid(), collector_url=url)

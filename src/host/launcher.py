@@ -11,7 +11,7 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from teamwright.agents.programs import find_program
+from teamwright.agents.own_code.programs import find_program
 from teamwright.host.api import LaunchOrder
 from teamwright.host.nursery import Nursery, Running, Unforkable
 from teamwright.host.proc import MARK

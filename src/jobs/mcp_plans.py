@@ -10,7 +10,7 @@ import importlib.metadata
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from teamwright.agents.programs import find_program
+from teamwright.agents.own_code.programs import find_program
 from teamwright.jobs.names import looks_secret
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from teamwright.agents.programs import find_program, script_words
+from teamwright.agents.own_code.programs import find_program, script_words
 from teamwright.agents.spec import FOREIGN, Kind
 from teamwright.errors import UserError
 from teamwright.jobs.modules import Fault, check_function, find

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from teamwright.agents.attachments import Folders, sweep
+from teamwright.agents.own_code.attachments import Folders, sweep
 from teamwright.backends.api import File
 from teamwright.errors import CodeError
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from teamwright.agents.breaker import FAILURES, INCIDENT, LONGEST, PAUSE, Breaker
+from teamwright.agents.calling.breaker import FAILURES, INCIDENT, LONGEST, PAUSE, Breaker
 from teamwright.errors import LimitReached, PeerError
 
 

@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from teamwright import loopback
-from teamwright.agents import channel
-from teamwright.agents.channel import Broken, Channels, Reply, TooLong, Unreachable
+from teamwright.agents.calling import channel
+from teamwright.agents.calling.channel import Broken, Channels, Reply, TooLong, Unreachable
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from teamwright.agents.breaker import INCIDENT
+from teamwright.agents.calling.breaker import INCIDENT
 from teamwright.agents.spec import PeerSpec
 from teamwright.backends.api import Limits
 from teamwright.tracing.propagation import RUN_EXT

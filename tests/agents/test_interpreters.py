@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from teamwright.agents import worker
+from teamwright.agents.own_code import worker
 from teamwright.tracing import logs
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from a2a.auth.user import User
 from a2a.server.context import ServerCallContext
 from a2a.types import ListTasksRequest, Task, TaskState, TaskStatus
 
-from teamwright.agents.sessions import MemorySessions, SessionKey
-from teamwright.agents.tasks import MemoryTaskStore
+from teamwright.agents.a2a.tasks import MemoryTaskStore
+from teamwright.agents.memory.sessions import MemorySessions, SessionKey
 
 ANN, BOB, CAT, DAN = (SessionKey(name, name, "c") for name in ("ann", "bob", "cat", "dan"))
 

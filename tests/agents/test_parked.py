@@ -14,12 +14,12 @@ from a2a.auth.user import User
 from a2a.server.context import ServerCallContext
 from a2a.types import Task, TaskState, TaskStatus
 
-from teamwright.agents.card import build_card
-from teamwright.agents.handler import AgentHandler
-from teamwright.agents.push import Push
+from teamwright.agents.a2a.card import build_card
+from teamwright.agents.a2a.handler import AgentHandler
+from teamwright.agents.a2a.push import Push
+from teamwright.agents.a2a.server import Door, build_app
+from teamwright.agents.a2a.tasks import MemoryTaskStore
 from teamwright.agents.runtime import Runtime
-from teamwright.agents.server import Door, build_app
-from teamwright.agents.tasks import MemoryTaskStore
 from teamwright.agents.turn import AgentTurn
 from teamwright.safety.epochs import EpochFile
 from teamwright.safety.tokens import Verifier

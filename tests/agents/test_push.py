@@ -20,9 +20,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from teamwright.agents.pinned import NotAllowed, pinned_client, public
-from teamwright.agents.push import PushConfigs, PushSender
-from teamwright.agents.transport import tls_context
+from teamwright.agents.a2a.pinned import NotAllowed, pinned_client, public
+from teamwright.agents.a2a.push import PushConfigs, PushSender
+from teamwright.agents.calling.transport import tls_context
 from teamwright.tracing.testing import Spans, attributes
 from teamwright.tracing.tracer import Tracer
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from teamwright.agents.session_file import FileSessions, open_sessions
-from teamwright.agents.session_retention import STEP, SessionRetention, job_of, prune_file, session_files
-from teamwright.agents.sessions import SessionKey
+from teamwright.agents.memory.session_file import FileSessions, open_sessions
+from teamwright.agents.memory.session_retention import STEP, SessionRetention, job_of, prune_file, session_files
+from teamwright.agents.memory.sessions import SessionKey
 from teamwright.home import Home
 from teamwright.tracing.storing.retention import Retention
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from teamwright.agents.session_file import FileSessions, open_sessions
-from teamwright.agents.sessions import WORDS, MemorySessions, SessionKey, Sessions
+from teamwright.agents.memory.session_file import FileSessions, open_sessions
+from teamwright.agents.memory.sessions import WORDS, MemorySessions, SessionKey, Sessions
 
 ANN = SessionKey("ann", "ann", "s")
 
@@ -87,8 +87,8 @@ def test_two_processes_share_a_file(tmp_path: Path) -> None:
 def test_what_was_added_outlives_a_kill(tmp_path: Path) -> None:
     code = """
 import os, signal, sys
-from teamwright.agents.session_file import open_sessions
-from teamwright.agents.sessions import SessionKey
+from teamwright.agents.memory.session_file import open_sessions
+from teamwright.agents.memory.sessions import SessionKey
 sessions = open_sessions(sys.argv[1], "a")
 for number in range(500):
     sessions.add(SessionKey("ann", "ann", "s"), f"q{number}", "a")
@@ -134,7 +134,7 @@ def test_a_full_disk_costs_durability_not_the_conversation(tmp_path: Path, caplo
 def test_a_writer_that_holds_the_file_is_waited_for_not_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("teamwright.agents.session_file._BUSY", 0.05)
+    monkeypatch.setattr("teamwright.agents.memory.session_file._BUSY", 0.05)
     sessions = FileSessions(tmp_path / "a.db")
     other = sqlite3.connect(tmp_path / "a.db", isolation_level=None)
     other.execute("begin immediate")

@@ -8,8 +8,8 @@ from typing import Any, cast
 import pytest
 
 from teamwright import Agent, Answer, Turn
+from teamwright.agents.a2a.card import build_card
 from teamwright.agents.agent import answer_of
-from teamwright.agents.card import build_card
 from teamwright.backends.structured import Unfit
 
 TURN = cast(Turn, None)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from teamwright.agents.mcp_servers import McpServers
+from teamwright.agents.mcp.servers import McpServers
 from teamwright.backends.api import BackendConfig
 from tests.standins import mcp_server
 from tests.standins.chat_completions import ChatCompletions

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from teamwright.engine.records import JobRecord
-from teamwright.engine.state import EngineState
+from teamwright.engine.store.records import JobRecord
+from teamwright.engine.store.state import EngineState
 from teamwright.home import Home
 from teamwright.jobs import planner
 from teamwright.tracing.storing.store import SpanStore

@@ -18,8 +18,8 @@ from click.testing import CliRunner
 from teamwright.cli.app import COMMANDS, app
 from teamwright.cli.boundary import run
 from teamwright.cli.completing import TYPES
-from teamwright.engine.records import JobRecord
-from teamwright.engine.state import EngineState
+from teamwright.engine.store.records import JobRecord
+from teamwright.engine.store.state import EngineState
 from teamwright.home import Home
 from teamwright.jobs.plan import AgentPlan, Plan
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from teamwright.engine.frames import Reading, Splitter, event, payload, seal
+from teamwright.engine.door.frames import Reading, Splitter, event, payload, seal
 from teamwright.tracing.propagation import USAGE_EXT
 
 

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import replace
 from typing import Any
 
-from teamwright.engine.records import JobRecord
+from teamwright.engine.store.records import JobRecord
 from teamwright.home import Home
 from teamwright.host.api import AgentState
 

@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 
 from teamwright.engine.liveness import Incarnation
-from teamwright.engine.records import AgentRecord, JobRecord, RunRow, TaskRow
-from teamwright.engine.state import EngineState, StateReader
+from teamwright.engine.store.records import AgentRecord, JobRecord, RunRow, TaskRow
+from teamwright.engine.store.state import EngineState, StateReader
 from teamwright.errors import StoreTooNew
 from teamwright.home import Home
 from teamwright.host.api import AgentState, ExitInfo

@@ -16,7 +16,7 @@ import pytest
 from teamwright.client import launch
 from teamwright.client.client import Client
 from teamwright.client.results import QueryResult
-from teamwright.engine.state import StateReader
+from teamwright.engine.store.state import StateReader
 from teamwright.errors import TeamwrightError
 from teamwright.home import Home
 

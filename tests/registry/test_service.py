@@ -11,7 +11,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
 
-from teamwright.engine.answers import on_error
+from teamwright.engine.routes.answers import on_error
 from teamwright.errors import Refused, TeamwrightError, TokenRefused, TooMany, UnknownJob, UserError
 from teamwright.registry.finding import Wanted
 from teamwright.registry.floods import Floods

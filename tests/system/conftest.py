@@ -26,6 +26,7 @@ from typing import Any
 import pytest
 
 _URL = re.compile(r"http://127\.0\.0\.1:(\d+)")
+_VITALS = ("cpu", "memory", "in_flight", "queued")
 _FAILED = pytest.StashKey[bool]()
 
 
@@ -102,6 +103,11 @@ class Deploy:
             cwd=self.folder,
             env={**self.environment, **(environment or {})},
         )
+
+    @staticmethod
+    def settled(agents: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Agents of `ps --json` without what is different at every look: CPU, memory, work at hand."""
+        return [{key: held for key, held in agent.items() if key not in _VITALS} for agent in agents]
 
     def processes(self) -> list[Process]:
         """The living processes of this test."""

@@ -126,7 +126,7 @@ def test_engine_commands(deploy: Deploy) -> None:
     restarted = deploy("engine", "restart", "--json").ok().json
     assert restarted["processes"]["engine"] != started["processes"]["engine"]
     assert restarted["processes"]["guard"] == started["processes"]["guard"]
-    assert deploy("ps", "hello", "--json").ok().json["agents"] == agents
+    assert deploy.settled(deploy("ps", "hello", "--json").ok().json["agents"]) == deploy.settled(agents)
     deploy("query", "hello", "hi").ok()
     refused = deploy("engine", "stop")
     assert refused.code == 1

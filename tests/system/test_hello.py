@@ -42,7 +42,7 @@ def test_start_query_trace_stop(deploy: Deploy) -> None:
     assert len({agent["pid"] for agent in started["agents"]}) == len(started["agents"])
 
     listed = deploy("ps", "hello", "--json").ok().json
-    assert listed["agents"] == started["agents"]
+    assert deploy.settled(listed["agents"]) == deploy.settled(started["agents"])
     assert [job["job"] for job in deploy("ps", "--json").ok().json["jobs"]] == ["hello"]
 
     asked = deploy("query", "hello", "Say hello to Ada", "--json").ok().json
@@ -85,7 +85,7 @@ def test_start_again_says_so(deploy: Deploy) -> None:
     first = deploy("start", HELLO, "--json").ok().json
     again = deploy("start", HELLO).ok()
     assert "already" in again.out
-    assert deploy("ps", "hello", "--json").json["agents"] == first["agents"]
+    assert deploy.settled(deploy("ps", "hello", "--json").json["agents"]) == deploy.settled(first["agents"])
     changed = deploy("start", HELLO, "--set", "job.description=changed")
     assert changed.code == 1
     assert "deploy restart" in changed.err

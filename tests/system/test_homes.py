@@ -114,7 +114,7 @@ def test_two_starts_at_the_same_moment(deploy: Deploy) -> None:
             True,
             True,
         )
-    assert deploy("ps", "hello", "--json").ok().json["agents"] == good[0]["agents"]
+    assert deploy.settled(deploy("ps", "hello", "--json").ok().json["agents"]) == deploy.settled(good[0]["agents"])
     deploy("stop", "--all").ok()
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from teamwright.agents.conversations import conversations
-from teamwright.agents.sessions import SessionKey, peer_session
+from teamwright.agents.memory.conversations import conversations
+from teamwright.agents.memory.sessions import SessionKey, peer_session
 from teamwright.backends.claude.written import session_id
 from teamwright.client.launch import connect
 from teamwright.home import Home

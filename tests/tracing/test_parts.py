@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from teamwright.engine.keeper import LocalKeeper
 from teamwright.engine.liveness import Incarnation
+from teamwright.engine.telemetry.keeper import LocalKeeper
 from teamwright.home import Home
 from teamwright.tracing import vocabulary as v
 from teamwright.tracing.messages import encode, message, plain_text, text, to_json, tool_result

@@ -4,8 +4,8 @@ import asyncio
 import os
 from pathlib import Path
 
-from teamwright.engine.keeper import LocalKeeper
 from teamwright.engine.liveness import Incarnation
+from teamwright.engine.telemetry.keeper import LocalKeeper
 from teamwright.home import Home
 from teamwright.tracing.reading.reader import SpanReader
 from teamwright.tracing.reading.trace_file import size_of, write

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
-from teamwright.agents.breaker import Breaker
+from teamwright.agents.calling.breaker import Breaker
 from teamwright.agents.discovery.cards import Found
 from teamwright.agents.spec import PeerSpec
 from teamwright.errors import PeerError

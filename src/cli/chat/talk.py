@@ -14,7 +14,7 @@ from teamwright.cli.asking import agents_in, summary
 from teamwright.cli.chat.screen import Screen
 from teamwright.cli.signals import undisturbed
 from teamwright.client.files import attachments, save
-from teamwright.engine.frames import Reading
+from teamwright.engine.door.frames import Reading
 from teamwright.errors import JobNotRunning, TeamwrightError, UnknownJob, UserError
 from teamwright.jobs.names import suggestion
 
@@ -175,7 +175,7 @@ class Talk:
         self._screen.note(f"talking with {name or 'the entry point'}")
 
     def _session(self, name: str) -> None:
-        from teamwright.agents.conversations import find
+        from teamwright.agents.memory.conversations import find
 
         if name:
             session = str(uuid4()) if name == "new" else find(self._call.home, name, self.job, self._user).session
@@ -184,7 +184,7 @@ class Talk:
         self._screen.note(f"session {self.session}")
 
     def _sessions(self, _: str) -> None:
-        from teamwright.agents.conversations import conversations
+        from teamwright.agents.memory.conversations import conversations
         from teamwright.cli.conversations import sessions_table
 
         found = conversations(self._call.home, self.job)
@@ -260,6 +260,6 @@ class Talk:
 
     def sessions(self) -> list[str]:
         """What may stand behind /session."""
-        from teamwright.agents.conversations import conversations
+        from teamwright.agents.memory.conversations import conversations
 
         return ["new", *(each.session for each in conversations(self._call.home, self.job))]

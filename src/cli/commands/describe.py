@@ -24,7 +24,7 @@ def describe(call: Call, target: str) -> None:
     """
     from teamwright.cli.described import describe_agent, describe_job
     from teamwright.cli.targets import known, parse
-    from teamwright.engine.state import StateReader
+    from teamwright.engine.store.state import StateReader
     from teamwright.errors import UserError
 
     chosen = parse(call, target)

@@ -29,7 +29,7 @@ def events(call: Call, target: str | None, job: str | None, since: str | None, f
     import time
 
     from teamwright.cli.targets import parse
-    from teamwright.engine.state import StateReader
+    from teamwright.engine.store.state import StateReader
     from teamwright.errors import UserError
     from teamwright.tracing.reading.filters import nanoseconds
 

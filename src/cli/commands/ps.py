@@ -17,7 +17,7 @@ def ps(call: Call, job: str | None) -> None:
     deploy ps
     deploy ps research --json
     """
-    from teamwright.engine.state import StateReader
+    from teamwright.engine.store.state import StateReader
 
     if job is None:
         with StateReader(call.home) as reader:

@@ -28,7 +28,7 @@ def list_runs(call: Call, which: Filter, limit: int) -> None:
     \b
     deploy runs list --job research --user ann
     """
-    from teamwright.engine.registry_of_runs import listed
+    from teamwright.engine.store.registry_of_runs import listed
 
     found = listed(call.home, which, limit=limit)
     if call.json:
@@ -56,7 +56,7 @@ def show(call: Call, run_id: str | None) -> None:
     \b
     deploy runs show 5f2c
     """
-    from teamwright.engine.registry_of_runs import found
+    from teamwright.engine.store.registry_of_runs import found
 
     run, tree = found(call.home, run_id)
     if call.json:

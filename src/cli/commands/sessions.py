@@ -9,7 +9,7 @@ import click
 from teamwright.cli.app import Call, app, command
 
 if TYPE_CHECKING:
-    from teamwright.agents.conversations import Conversation
+    from teamwright.agents.memory.conversations import Conversation
 
 _job = click.option("--job", metavar="JOB|FILE", help="Only this job's.")
 _user = click.option("--user", metavar="NAME", help="Only this user's.")
@@ -30,7 +30,7 @@ def list_sessions(call: Call, job: str | None, user: str | None) -> None:
     \b
     deploy sessions list research --user ann
     """
-    from teamwright.agents.conversations import conversations
+    from teamwright.agents.memory.conversations import conversations
 
     name = _job_name(call, job)
     found = [each for each in conversations(call.home, name) if user in (None, each.user, each.subject)]
@@ -58,7 +58,7 @@ def show(call: Call, session: str, job: str | None, user: str | None) -> None:
     \b
     deploy sessions show 5f2c
     """
-    from teamwright.agents.conversations import exchanges, find
+    from teamwright.agents.memory.conversations import exchanges, find
     from teamwright.cli.conversations import moment
 
     found = find(call.home, session, _job_name(call, job), user)
@@ -86,7 +86,7 @@ def delete(call: Call, session: str, job: str | None, user: str | None) -> None:
     \b
     deploy sessions delete 5f2c --job research
     """
-    from teamwright.agents.conversations import find
+    from teamwright.agents.memory.conversations import find
 
     found = find(call.home, session, _job_name(call, job), user)
     gone = _forget(call, [found])[0]
@@ -109,7 +109,7 @@ def clear(call: Call, job: str, user: str | None, yes: bool) -> None:
     """
     import sys
 
-    from teamwright.agents.conversations import conversations
+    from teamwright.agents.memory.conversations import conversations
     from teamwright.errors import EngineError, UserError
 
     name = _job_name(call, job)
@@ -134,7 +134,7 @@ def clear(call: Call, job: str, user: str | None, yes: bool) -> None:
 
 def _forget(call: Call, conversations: list[Conversation]) -> list[dict[str, Any]]:
     """By the engine where there is one; without one no agent runs, and the files are ours."""
-    from teamwright.agents.conversations import held
+    from teamwright.agents.memory.conversations import held
     from teamwright.cli.connection import connected
     from teamwright.errors import EngineUnavailable
 
@@ -145,12 +145,12 @@ def _forget(call: Call, conversations: list[Conversation]) -> list[dict[str, Any
                 for each in conversations
             ]
     except EngineUnavailable:
-        from teamwright.engine.state import StateReader
+        from teamwright.engine.store.state import StateReader
 
         with StateReader(call.home) as reader:
             if reader.alive:
                 raise  # it is just coming back, and its agents run
-    from teamwright.agents.forgetting import forget_files
+    from teamwright.agents.memory.forgetting import forget_files
 
     done = []
     for each in conversations:

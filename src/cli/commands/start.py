@@ -108,7 +108,7 @@ def _attach(call: Call, job: str) -> None:
     from teamwright.cli.following import LogFile, follow_logs
     from teamwright.cli.log_lines import Parser, printer
     from teamwright.cli.output import note
-    from teamwright.engine.state import StateReader
+    from teamwright.engine.store.state import StateReader
 
     with StateReader(call.home) as reader:
         view = reader.job(job)

@@ -10,13 +10,13 @@ from typing import Any
 
 import httpx
 
-from teamwright.agents.foreign import ANSWER_LIMIT
+from teamwright.agents.own_code.foreign import ANSWER_LIMIT
 from teamwright.client.asking import Answer, events
 from teamwright.client.outside import words
 from teamwright.client.outside.way import Way, proxied
 from teamwright.client.outside.words import Message, Request
 from teamwright.client.results import QueryResult
-from teamwright.engine.frames import Reading
+from teamwright.engine.door.frames import Reading
 from teamwright.errors import PeerError, Refused
 
 #: Seconds: to connect; from one sign of life to the next without a `timeout`; between two looks at a task.

@@ -10,7 +10,7 @@ from urllib.parse import urljoin, urlsplit, urlunsplit
 
 import httpx
 
-from teamwright.agents.foreign import HERE, card_url, fetch_card
+from teamwright.agents.own_code.foreign import HERE, card_url, fetch_card
 from teamwright.errors import PeerError, UserError
 
 JSONRPC, REST = "JSONRPC", "HTTP+JSON"

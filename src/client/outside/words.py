@@ -13,7 +13,7 @@ from uuid import uuid4
 from teamwright.backends.api import File
 from teamwright.backends.parts import part_of
 from teamwright.client.outside.way import JSONRPC, Way
-from teamwright.engine import rpc
+from teamwright.engine.door import rpc
 
 _KINDS = {"task": "task", "message": "message", "status-update": "statusUpdate", "artifact-update": "artifactUpdate"}
 

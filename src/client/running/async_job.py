@@ -17,11 +17,11 @@ from teamwright.client.running.door import Door
 from teamwright.client.running.held import Held, Question
 from teamwright.client.running.reply import Reply
 from teamwright.client.running.trace import Trace
-from teamwright.engine.frames import Reading
+from teamwright.engine.door.frames import Reading
 from teamwright.errors import QueryTimeout, UserError
 
 if TYPE_CHECKING:
-    from teamwright.agents.conversations import Conversation
+    from teamwright.agents.memory.conversations import Conversation
 
 
 class AsyncStream:
@@ -224,7 +224,7 @@ class AsyncJob:
 
     def sessions(self) -> list[Conversation]:
         """The conversations that the job's agents remember, the newest first."""
-        from teamwright.agents.conversations import conversations
+        from teamwright.agents.memory.conversations import conversations
 
         return conversations(self._held.home, self._held.job)
 

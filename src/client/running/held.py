@@ -62,7 +62,7 @@ class Held:
 
     def forget(self, session: str, user: str | None) -> None:
         """Delete a conversation at all agents. Raises UnknownJob, or EngineError while it is used."""
-        from teamwright.agents.conversations import find
+        from teamwright.agents.memory.conversations import find
 
         found = find(self.home, session, self.job, user)
         self.client.forget_session(self.job, found.session, subject=found.subject, user=found.user)

@@ -15,7 +15,7 @@ from teamwright.client.running.reply import Reply
 from teamwright.client.running.trace import Trace
 
 if TYPE_CHECKING:
-    from teamwright.agents.conversations import Conversation
+    from teamwright.agents.memory.conversations import Conversation
 
 T = TypeVar("T")
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from teamwright.agents.mcp_servers import McpServers
+from teamwright.agents.mcp.servers import McpServers
 from teamwright.backends.api import Tool
 from tests.backends.claude.conftest import Opened, add, by_name
 from tests.standins import mcp_server
