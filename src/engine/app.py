@@ -58,6 +58,7 @@ from teamwright.home import Home
 from teamwright.host.api import AgentState
 from teamwright.host.link import HostLink
 from teamwright.jobs.orders import Site
+from teamwright.registry import openapi
 from teamwright.registry import routes as registry_routes
 from teamwright.registry.service import LEASE, Registry
 from teamwright.safety.epochs import EpochFile
@@ -379,6 +380,7 @@ class Engine:
                 *jaeger_routes.routes(self.order.home, gate),
                 *provider_routes.routes(self.providers, gate),
                 *metrics_route.routes(self.spans, gate, self._gauges),
+                *openapi.routes(),
                 *self.front_door.routes(),
             ],
             exception_handlers={

@@ -76,6 +76,15 @@ def test_list_and_search(world: World) -> None:
     assert "no such agents" in world.deploy("registry", "list", "--job", "sea").ok().out
 
 
+def test_it_tells_how_to_use_it(world: World) -> None:
+    plain = httpx.Client(base_url=world.http.base_url, timeout=10)  # without a token
+    with plain:
+        assert "GET /agents/search" in plain.get("/docs").text
+        about = plain.get("/openapi.json").json()
+        assert {"/agents", "/agents/search", "/agents/changes", "/agents/register"} < set(about["paths"])
+        assert "land" not in json.dumps(about) and plain.get("/agents").status_code == 401
+
+
 def test_only_the_agent_itself(world: World) -> None:
     """Its token, its address and its process: nobody else gets on the list as land.sky."""
     evil = {"url": "http://127.0.0.1:1", "name": "evil"}
