@@ -106,8 +106,9 @@ def _reply(call: Call, result: QueryResult, agent: str | None, user: str | None)
 def live(replies: Generator[dict[str, Any], None, QueryResult]) -> QueryResult:
     """Show an answer on the terminal as it comes."""
     from teamwright.cli.live import Live
+    from teamwright.cli.output import spoken
 
-    live = Live(lambda text: click.echo(text, nl=False))
+    live = Live(lambda text: click.echo(spoken(text), nl=False))
     try:
         while True:
             live.take(next(replies))

@@ -10,6 +10,7 @@ import click
 
 from teamwright.cli.app import Call, app
 from teamwright.cli.main import INTERRUPTED
+from teamwright.cli.output import note
 from teamwright.errors import StartFailed, TeamwrightError, UserError
 
 
@@ -72,11 +73,11 @@ def _report(
     """Tell a person on stderr, and a script that asked for --json on stdout as well."""
     try:
         for line in tail:
-            click.echo(f"  | {line}", err=True)
+            note(f"  | {line}")
         for line in message.splitlines() or [""]:
-            click.echo(line if code == INTERRUPTED else f"error: {line}", err=True)
+            note(line if code == INTERRUPTED else f"error: {line}")
         if hint:
-            click.echo(f"hint: {hint}", err=True)
+            note(f"hint: {hint}")
         if call.json and not call.printed:
             run = {"run_id": run_id} if run_id else {}
             call.emit({"error": {"message": message, "type": kind, "hint": hint, "tail": list(tail), **run}})

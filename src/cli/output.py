@@ -51,9 +51,16 @@ def console(*, stderr: bool = False, width: int = 200) -> Console:
     return found
 
 
+def spoken(text: str) -> str:
+    """What an agent or a card says, without what a terminal would obey."""
+    from teamwright.tracing.showing.wording import harmless
+
+    return harmless(text.replace("\r", ""))
+
+
 def note(text: str) -> None:
     """A word to the person on stderr; scripts read stdout."""
-    click.echo(text, err=True)
+    click.echo(spoken(text), err=True)
 
 
 def warn(warnings: Iterable[str]) -> None:
@@ -73,7 +80,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     for row in rows:
         found.add_row(
             *(
-                Text(cell, style=_COLOURS.get(cell, "") if column == "STATUS" else "")
+                Text(spoken(cell), style=_COLOURS.get(cell, "") if column == "STATUS" else "")
                 for column, cell in zip(columns, row, strict=True)
             )
         )

@@ -36,7 +36,7 @@ def ask_outside(
 ) -> None:
     """Ask and print the answer; on stderr what was negotiated. Raises UserError, PeerError, Refused, QueryFailed."""
     from teamwright.cli.asking import live
-    from teamwright.cli.output import milliseconds
+    from teamwright.cli.output import milliseconds, note
     from teamwright.client.files import save
     from teamwright.client.outside.asking import ask
     from teamwright.client.outside.way import find_way
@@ -47,14 +47,14 @@ def ask_outside(
     way = find_way(address, headers, binding=binding, version=version)
     about: dict[str, Any] = {**({"labels": dict(labels)} if labels else {}), **({"user": user} if user else {})}
     if about and RUN_EXT not in way.extensions:
-        click.echo(f"warning: {way.agent} takes no labels and users: they are not sent", err=True)
+        note(f"warning: {way.agent} takes no labels and users: they are not sent")
         about = {}
     ours = [each for each in (RUN_EXT, USAGE_EXT) if each in way.extensions]
     if ours:
         headers["a2a-extensions"] = ",".join(ours)
     message = Message(text, session, task, files, {RUN_EXT: about} if about else None)
     if not call.json:
-        click.echo(f"-- {way}", err=True)
+        note(f"-- {way}")
     replies = ask(way, message, headers, timeout=timeout)
     if not call.json and sys.stdout.isatty():
         result = live(replies)

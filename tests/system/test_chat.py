@@ -46,6 +46,8 @@ class Barkeeper(Agent):
         if word == "die":
             await turn.stream("half of it")
             os._exit(3)
+        if word == "ring":
+            return "a bell\\a \\x1b]0;pwned\\a \\x1b[2Jrings"
         if word == "fail":
             raise ValueError("no more beer")
         heard = [each.text for each in turn.history if each.role == "user"]
@@ -177,6 +179,12 @@ def test_at_a_terminal(shared_deploy: Deploy, folder: Path, sits: Sits) -> None:
     person.type("\r")
     person.sees("2 answers: ")
     person.sees(READY)
+    person.type("/help\r")
+    person.sees("/file      PATH: send a file along")
+    person.sees(READY)
+    person.type("/agents\r")
+    person.sees("http://127.0.0.1:")
+    person.sees(READY)
     person.type("/agent cel\t")
     person.sees("lar")
     person.type("\r")
@@ -196,6 +204,10 @@ def test_at_a_terminal(shared_deploy: Deploy, folder: Path, sits: Sits) -> None:
     assert (folder / "said.md").read_text() == "**hello two\nlines here** with note.txt\n"
     person.type("/trace\r")
     person.sees("barkeeper")
+    person.sees(READY)
+    person.type("/trace full\r")
+    person.sees("invoke_workflow")
+    person.sees(READY)
     person.type("/sessions\r")
     person.sees("AGENT")
     person.type("/session no-such\r")
@@ -262,6 +274,26 @@ def test_a_live_line_that_folds_away_and_ctrl_c(shared_deploy: Deploy, folder: P
     assert "session slow is kept" in person.screen
     shown = shared_deploy("sessions", "show", "slow").ok().out
     assert "never sent" not in shown and "still here" in shown
+
+
+def test_a_terminal_obeys_no_agent(sits: Sits) -> None:
+    person = sits("chat", "pub", "--session", "bells")
+    person.sees(READY)
+    person.type("ring\r")
+    person.sees("rings")
+    person.sees("-- trace ")
+    person.sees(READY)
+    assert person.leaves("/quit\r") == 0
+    for arguments in (
+        ("query", "pub", "ring"),
+        ("sessions", "show", "bells"),
+        ("sessions", "list", "pub"),
+    ):
+        other = sits(*arguments)
+        other.sees("rings")
+        assert other.leaves("") == 0
+        person.raw += other.raw
+    assert "\x1b]0;" not in person.raw and "\x1b[2J" not in person.raw and "\a" not in person.raw
 
 
 def test_in_a_pipe(shared_deploy: Deploy, folder: Path) -> None:

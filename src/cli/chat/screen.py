@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
-from teamwright.cli.output import milliseconds
+from teamwright.cli.output import milliseconds, note, spoken
 
 if TYPE_CHECKING:
     from rich.console import Console, Group, RenderableType
@@ -61,7 +61,7 @@ class Lines:
         return result
 
     def note(self, text: str) -> None:
-        click.echo(text, err=True)
+        note(text)
 
     def show(self, what: RenderableType) -> None:
         from rich.console import Console
@@ -96,15 +96,15 @@ class Terminal:
             except StopIteration as over:
                 result: QueryResult = over.value
         if result.status == "ok":
-            self._console.print(Markdown(result.answer))
+            self._console.print(Markdown(spoken(result.answer)))
         elif words:
-            self._console.print(Markdown(words))  # what had come of it
+            self._console.print(Markdown(spoken(words)))  # what had come of it
         return result
 
     def note(self, text: str) -> None:
         from rich.text import Text
 
-        self._console.print(Text(text, style="dim"))
+        self._console.print(Text(spoken(text), style="dim"))
 
     def show(self, what: RenderableType) -> None:
         self._console.print(what)
@@ -119,9 +119,9 @@ class Terminal:
         parts: list[RenderableType] = []
         if words:
             room = max(1, self._console.height - _REST)
-            lines = self._console.render_lines(Markdown(words), self._console.options, new_lines=True)[-room:]
+            lines = self._console.render_lines(Markdown(spoken(words)), self._console.options, new_lines=True)[-room:]
             parts.append(Segments([segment for line in lines for segment in line]))
-        told = [f"{each.agent}: {each.what}, {milliseconds(each.seconds * 1000)}" for each in doing[:_SHOWN]]
+        told = [spoken(f"{each.agent}: {each.what}, {milliseconds(each.seconds * 1000)}") for each in doing[:_SHOWN]]
         more = [f"and {len(doing) - _SHOWN} more"] if len(doing) > _SHOWN else []
         parts.append(
             Text(f"… {'  '.join([*told, *more]) or 'waiting'}", style="dim", no_wrap=True, overflow="ellipsis")

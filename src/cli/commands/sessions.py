@@ -60,16 +60,18 @@ def show(call: Call, session: str, job: str | None, user: str | None) -> None:
     """
     from teamwright.agents.memory.conversations import exchanges, find
     from teamwright.cli.conversations import moment
+    from teamwright.cli.output import spoken
 
     found = find(call.home, session, _job_name(call, job), user)
     said = exchanges(call.home, found)
     if call.json:
         call.emit({**found.to_dict(), "exchanges": said})
         return
-    click.echo(f"session {found.session} of {found.job}, user {found.user or found.subject}, {found.turns} turns")
+    turns = f"{found.turns} turn{'' if found.turns == 1 else 's'}"
+    click.echo(f"session {found.session} of {found.job}, user {found.user or found.subject}, {turns}")
     for each in said:
-        click.echo(f"\n{moment(each['at'])}  {found.user or found.subject}: {each['question']}")
-        click.echo(f"{each['agent']}: {each['answer']}")
+        click.echo(spoken(f"\n{moment(each['at'])}  {found.user or found.subject}: {each['question']}"))
+        click.echo(spoken(f"{each['agent']}: {each['answer']}"))
     click.echo("\nnext: " + call.next(f"query {found.job} 'go on' --session {found.session}"))
 
 
