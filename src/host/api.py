@@ -40,6 +40,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from signal import Signals
 from typing import Any, Literal
 
 from teamwright.agents.spec import FOREIGN, AgentSpec
@@ -131,6 +132,18 @@ class ExitInfo:
     signal: int | None
     reason: str
     at_ns: int
+
+    @property
+    def words(self) -> str:
+        """The reason; where it ended by itself, with what: `SIGKILL`, `exit code 3`."""
+        if self.reason == "signal" and self.signal is not None:
+            try:
+                return Signals(self.signal).name
+            except ValueError:  # a signal without a name
+                return f"signal {self.signal}"
+        if self.reason == "exited" and self.code is not None:
+            return f"exit code {self.code}"
+        return self.reason
 
 
 @dataclass(frozen=True, slots=True)

@@ -267,10 +267,12 @@ class AgentResolver:
             self._findings.fault(self._origin(path[1], key), fault)
         for idle in own_code.idle_keys(kind, raw):
             self._findings.warn((*path, *idle), f"does nothing for a {kind}: agent")
-        if kind in OWN_INTERPRETER and entry.limits.cost_usd is not None:
+        seen = kind == "run" and entry.instrument
+        if kind in OWN_INTERPRETER and not seen and entry.limits.cost_usd is not None:
             place = self._origin(path[1], "limits", "cost_usd")
             tell = self._findings.report if place[0] == "agents" else self._findings.warn
-            tell(place, f"what the models cost that a {kind}: agent asks by itself is not seen: it would not be held")
+            who = f"{kind}: agent" if entry.instrument else f"{kind}: agent with instrument: false"
+            tell(place, f"what the models cost that a {who} asks by itself is not seen: it would not be held")
 
     def _shown(self, entry: AgentEntry, backend: BackendInfo) -> str:
         """What thinks in the agent: its class may bring an executor of its own."""

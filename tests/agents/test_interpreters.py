@@ -90,6 +90,11 @@ CODE = """
                 turn.ask_peer("nobody", rest)
             except Exception as error:
                 return "%s: %s" % (error.reason, error)
+        if word == "find":
+            try:
+                turn.find_agents(rest)
+            except Exception as error:
+                return "%s: %s" % (error.reason, error)
         if word == "stream":
             for piece in rest.split():
                 turn.stream(piece)
@@ -300,6 +305,7 @@ def test_several_at_once_and_one_after_the_other(team: Team) -> None:
 def test_peers(team: Team) -> None:
     assert "friend got: hello" in said(team.ask("bot", "ask hello"))
     assert said(team.ask("bot", "ask-nobody x")).startswith("unknown_peer: there is no agent 'nobody'")
+    assert said(team.ask("bot", "find weather")).startswith("forbidden: this agent finds nobody")
     assert said(team.ask("slowly", "one two")).count("friend got") == 2
     client = next(span for span in team.spans("bot") if span["kind"] == 3)
     assert [span for span in team.spans("friend") if span["parent_id"] == client["span_id"]]

@@ -206,7 +206,7 @@ def test_a_killed_agent_leaves_no_open_span(enduring: Client, home: Home) -> Non
     trace = enduring.trace(item["trace_id"])
     (lost,) = [span for span in trace["spans"] if span["status"] == "lost"]
     assert lost["agent"] == "helper" and lost["attributes"]["error.type"] == "process_lost"
-    assert lost["message"].startswith("process_lost") and lost["events"][-1]["name"] == "agent lost"
+    assert lost["message"] == "helper ended (SIGKILL) before this did" and lost["events"][-1]["name"] == "agent lost"
     assert not trace["complete"] and trace["missing"]["lost"] == 1
     # What it had used nobody knows: not nothing, neither for who asked nor for the whole.
     assert trace["summary"]["cost_usd"] is None

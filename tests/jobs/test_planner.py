@@ -220,8 +220,13 @@ def test_a_limit_in_dollars_needs_a_price(folder: Folder) -> None:
     others = "backend_options: {fallback_models: [gpt-4o-mini, llama9]},"
     (line,) = folder.lines(text.format("gpt-4o", others))
     assert "nobody knows what llama9 costs" in line
-    (line,) = folder.lines('agents: [{id: a, run: "bot:f", limits: {cost_usd: 1}}]')
-    assert "is not seen: it would not be held" in line
+    # What a function of one's own spends is seen inside, unless that is off; what a script spends is not.
+    function = 'agents: [{id: a, run: "bot:f", %s limits: {cost_usd: 1}}]'
+    assert folder.load(function % "").plan.agents[0].limits.cost_usd == 1
+    (line,) = folder.lines(function % "instrument: false,")
+    assert "a run: agent with instrument: false asks by itself is not seen: it would not be held" in line
+    (line,) = folder.lines("agents: [{id: a, script: [cat], limits: {cost_usd: 1}}]")
+    assert "a script: agent asks by itself is not seen: it would not be held" in line
 
 
 def test_packages_are_looked_for_and_not_imported() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -36,6 +37,11 @@ async def probe(text, turn):
     except Exception as error:
         return f"{getattr(error, 'reason', type(error).__name__)}: {error}"
 
+def calm(text, turn):
+    """The same where nothing is awaited."""
+    found = turn.find_agents(text="weather")
+    return ", ".join([f"{agent.id} {agent.healthy} {agent.skills[0]['id']}" for agent in found if agent.name == text])
+
 async def slow(text):
     Path("begun").touch()
     await asyncio.sleep(3600)
@@ -51,6 +57,11 @@ def job(*lines: str, kind: str = "dynamic") -> str:
 
 JOBS = {
     "probe": job('{id: it, run: "others:probe", group: testers, route: any}'),
+    "own": "execution: {entry_point: own}\n"
+    + job(
+        f'{{id: own, run: "others:probe", python: "{sys.executable}"}}',
+        f'{{id: calm, run: "others:calm", python: "{sys.executable}"}}',
+    ),
     "storm": job('{id: slow, run: "others:slow", skills: [{id: storms, name: Storms, tags: [gale]}]}'),
     "gale": job('{id: quick, run: "others:quick", replicas: 2, skills: [{id: winds, name: Winds, tags: [gale]}]}'),
     "vault": "discover: {groups: [bankers]}\n" + job('{id: keeper, run: "others:quick", description: Keeps money}'),
@@ -137,6 +148,17 @@ def test_the_controller_finds_the_agent_for_a_question(world: World) -> None:
     assert not (jobs / "weather" / "traces" / f"{asked['trace_id']}.json").exists()
     stock = world.ask("controller", "Find an agent that knows the prices of shares, and ask it about KITE.")
     assert "stock/ticker" in stock["answer"] and "KITE" in stock["answer"]
+
+
+def test_a_function_in_its_own_interpreter_finds_the_same(world: World) -> None:
+    world.start("own")
+    ours, theirs = (json.loads(world.ask(job, "find weather")["answer"]) for job in ("probe", "own"))
+    assert theirs == ours and "weather/sky" in [agent["id"] for agent in theirs]
+    asked = world.ask("own", "ask weather/sky How is the weather in Tokyo?")
+    assert "Tokyo" in asked["answer"]
+    assert "sky" in {span["agent"] for span in world.spans(asked["trace_id"])}
+    assert world.ask("own/calm", "Weather")["answer"] == "weather/sky True weather"
+    world.deploy("stop", "own").ok()
 
 
 def test_found_as_soon_as_it_is_there_and_no_longer_than_that(world: World) -> None:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 import teamwright
-from teamwright import File, Job, JobFileError, QueryFailed, QueryTimeout, StartFailed
+from teamwright import File, Job, JobFileError, QueryFailed, QueryTimeout, StartFailed, UserError
+from tests.standins.mixed_team import DRAFT, QUESTION
 
 if TYPE_CHECKING:
     from tests.system.conftest import Deploy
@@ -291,3 +292,24 @@ def test_an_owner_outlives_an_engine(deploy: Deploy) -> None:
         program.kill()
     _until(lambda: deploy("ps", "helpers", "--json").ok().json["status"] == "stopped")
     deploy("engine", "stop").ok()
+
+
+def test_a_recording_answers_without_keys(deploy: Deploy) -> None:
+    """`replay=` as --replay: four vendors' models in a test of one's own; another question is one line."""
+    mixed, recording = "examples/jobs/mixed-providers.yaml", "examples/recordings/mixed-providers-stand-in"
+    with teamwright.start(mixed, home=deploy.home, environ=deploy.environment, port=0, replay=recording) as job:
+        reply = job.query(QUESTION)
+        assert (reply.answer, reply.usage.cost_usd, reply.usage.tool_calls) == (DRAFT, 0, 5)
+        chats = [span for span in reply.trace.spans if span.name.startswith("chat ")]
+        assert len(chats) == 9 and all("teamwright.replay" in span.attributes for span in chats)
+        with pytest.raises(
+            QueryFailed, match="replay drifted: agent coordinator, exchange 1, text: recorded"
+        ) as failed:
+            job.query("Something else?")
+        assert failed.value.reason == "replay_drifted"
+    with (
+        pytest.raises(UserError, match="--replay: there is no folder"),
+        teamwright.start(mixed, home=deploy.home, environ=deploy.environment, port=0, replay="nowhere"),
+    ):
+        pass
+    deploy.nothing_left(patience=30)

@@ -120,7 +120,7 @@ def test_open_spans_of_a_lost_process_are_closed(make_tracer: Make, store: SpanS
     assert shown["status"] == "ok" and not shown["complete"]
     assert shown["missing"] == {"open": 0, "lost": 1, "dropped": 0, "orphans": 0}
     (lost,) = [span for span in shown["spans"] if span["status"] == "lost"]
-    assert lost["name"] == "invoke_agent lead" and lost["message"].startswith("process_lost: lead")
+    assert lost["name"] == "invoke_agent lead" and lost["message"] == "lead ended before this did"
     assert lost["attributes"][v.ERROR_TYPE] == v.PROCESS_LOST and lost["end_ns"] > lost["start_ns"]
     assert [event["name"] for event in lost["events"]] == [v.EVENT_AGENT_LOST]
     assert store.open_processes() == []

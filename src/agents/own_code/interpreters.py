@@ -243,10 +243,8 @@ class Worker:
     async def _ask(self, turn: Turn, frame: Mapping[str, Any], observer: Observer) -> None:
         reply: dict[str, Any]
         try:
-            files = [_file(one) for one in frame["files"]]
             with observer.below(frame.get("below")):
-                answer = await turn.ask_peer(str(frame["agent"]), str(frame["message"]), files=files)
-            reply = {"text": answer.text, "data": answer.data, "files": [_packed(file) for file in answer.files]}
+                reply = await _put(turn, frame)
         except (PeerError, LimitReached) as error:
             reply = {"error": error.message, "reason": getattr(error, "reason", "limit")}
         except TeamwrightError as error:
@@ -267,6 +265,16 @@ class Worker:
             raise EOFError
         frame: dict[str, Any] = json.loads(await self._reader.readexactly(size))
         return frame
+
+
+async def _put(turn: Turn, frame: Mapping[str, Any]) -> dict[str, Any]:
+    """What a question of a worker comes to, to another agent or for one. Raises PeerError or LimitReached."""
+    if "find" in frame:
+        found = await turn.find_agents(str(frame["find"]["skill"]), str(frame["find"]["text"]))
+        return {"agents": [agent.to_dict() for agent in found]}
+    files = [_file(one) for one in frame["files"]]
+    answer = await turn.ask_peer(str(frame["agent"]), str(frame["message"]), files=files)
+    return {"text": answer.text, "data": answer.data, "files": [_packed(file) for file in answer.files]}
 
 
 def _values(turn: Turn) -> dict[str, Any]:

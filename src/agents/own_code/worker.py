@@ -241,7 +241,7 @@ class Worker:
             self._task = None
 
     def ask(self, question: dict[str, Any], answered: Callable[[dict[str, Any]], None]) -> None:
-        """Put a question to another agent; `answered` is called in the listening thread."""
+        """Put a question to another agent, or look for one; `answered` is called in the listening thread."""
         self._last_question += 1
         number = self._last_question
         self._questions[number] = answered

@@ -68,12 +68,35 @@ class Reply(str):
     files: tuple[File, ...] = ()
     agent: str = ""
 
+    @property
+    def text(self) -> str:
+        """The text by itself, as in the agent's own interpreter."""
+        return str(self)
+
+
+class Found:
+    """An agent that was found: `id` is what `ask_peer` takes, the other texts are its card's."""
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        self._values = values
+        card = values["card"]
+        self.id: str = values["id"]
+        self.name: str = card["name"]
+        self.description: str = card["description"]
+        self.skills: list[dict[str, Any]] = card["skills"]
+        self.status: str = values["status"]
+        self.healthy: bool = values["healthy"]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As a model gets it."""
+        return self._values
+
 
 class Turn:
     """One message, for functions that take it as their second argument.
 
     `text`, `session`, `user`, `run_id`, `traceparent`, `history` ([{role, text}]) are plain values; `files` are those
-    of the message. For `async` functions `ask_peer` and `stream` are awaited; for others they block.
+    of the message. For `async` functions `ask_peer`, `find_agents` and `stream` are awaited; for others they block.
     """
 
     def __init__(self, values: dict[str, Any]) -> None:
@@ -104,6 +127,12 @@ class BlockingTurn(Turn):
         self._worker.ask(_question(agent, message, files), came.put)
         return _reply(agent, came.get())
 
+    def find_agents(self, skill: str = "", text: str = "") -> list[Found]:
+        """Agents that run now and may be asked, the best ten first. Raises PeerError."""
+        came: queue.Queue[dict[str, Any]] = queue.Queue()
+        self._worker.ask(_search(skill, text), came.put)
+        return _found(came.get())
+
     def stream(self, text: str) -> None:
         """Send a piece of the answer on its way now."""
         self._worker.stream(text)
@@ -118,6 +147,17 @@ class AwaitedTurn(Turn):
 
     async def ask_peer(self, agent: str, message: str, files: Iterable[File] = ()) -> Reply:
         """Ask another agent and wait for its answer. Raises PeerError."""
+        return _reply(agent, await self._asked(_question(agent, message, files)))
+
+    async def find_agents(self, skill: str = "", text: str = "") -> list[Found]:
+        """Agents that run now and may be asked, the best ten first. Raises PeerError."""
+        return _found(await self._asked(_search(skill, text)))
+
+    async def stream(self, text: str) -> None:
+        """Send a piece of the answer on its way now."""
+        self._worker.stream(text)
+
+    async def _asked(self, question: dict[str, Any]) -> dict[str, Any]:
         loop = asyncio.get_event_loop()
         came: asyncio.Future[dict[str, Any]] = loop.create_future()
 
@@ -125,16 +165,23 @@ class AwaitedTurn(Turn):
             if not came.done():
                 came.set_result(frame)
 
-        self._worker.ask(_question(agent, message, files), lambda frame: _soon(loop, settle, frame))
-        return _reply(agent, await came)
-
-    async def stream(self, text: str) -> None:
-        """Send a piece of the answer on its way now."""
-        self._worker.stream(text)
+        self._worker.ask(question, lambda frame: _soon(loop, settle, frame))
+        return await came
 
 
 def _question(agent: str, message: str, files: Iterable[File]) -> dict[str, Any]:
     return {"agent": agent, "message": message, "files": [file.packed() for file in files]}
+
+
+def _search(skill: str, text: str) -> dict[str, Any]:
+    return {"find": {"skill": str(skill), "text": str(text)}}
+
+
+def _found(frame: dict[str, Any]) -> list[Found]:
+    """The agents of an answer. Raises PeerError."""
+    if "error" in frame:
+        raise PeerError(frame["error"], frame.get("reason", "failed"))
+    return [Found(agent) for agent in frame["agents"]]
 
 
 def _reply(agent: str, frame: dict[str, Any]) -> Reply:

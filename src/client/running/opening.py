@@ -118,8 +118,8 @@ def start(
     Nothing stays behind: the job ends with the block, with an exception, with Ctrl-C, and when this process is killed;
     an engine that was started for it leaves too, unless it has other jobs by then.
 
-    Raises JobFileError, MissingExtra, MissingKey, StartFailed (with the failed agent's last lines), HomeError,
-    EngineError.
+    Raises JobFileError, MissingExtra, MissingKey, UserError (a `replay` that can't be used), StartFailed (with the
+    failed agent's last lines), HomeError, EngineError.
     """
     there = dict(os.environ if environ is None else environ)
     sets = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in (set or {}).items()]

@@ -316,7 +316,7 @@ class Applying:
             kind = "agent.replaced" if former else f"agent.{cause}"
             self._jobs.bus.publish(Event(kind, name, agent, data=event_view(state, cause)))
         if state.status in _GONE and state.incarnation:
-            ended = state.last_exit.reason if state.last_exit else cause
+            ended = state.last_exit.words if state.last_exit else cause
             whose = work.whose.get(agent, agent) if work is not None else agent
             self._jobs.died(name, whose, state.incarnation, "replaced" if former else ended)
         if record is None or work is None or (record.id not in work.replaced and record.id not in work.added):

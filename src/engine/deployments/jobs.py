@@ -275,7 +275,7 @@ class Jobs:
         line = event_view(state, cause)
         self.bus.publish(Event(f"agent.{cause}", job.name, agent.name, data=line))
         if state.status in _DEAD and before.incarnation:
-            reason = state.last_exit.reason if state.last_exit else cause
+            reason = state.last_exit.words if state.last_exit else cause
             self.died(job.name, agent.agent, before.incarnation, reason)
         if (deployment := self._deployments.get(job.name)) is not None:
             deployment.progress(line)

@@ -24,14 +24,14 @@ def open_rows(db: sqlite3.Connection, process: str) -> list[Row]:
 
 
 def closed(row: Row, reason: str, at_ns: int) -> Row:
-    """`row`, a started span, as it ended when its process did; `reason` is why that did (exit, signal, hung …)."""
+    """`row`, a started span, as it ended when its process did; `reason` is why that did (SIGKILL, hung …)."""
     assert row.state == STARTED
     span = Span.FromString(row.data)
     end = max(at_ns, span.start_time_unix_nano + 1)
     span.end_time_unix_nano = end
     who = row.agent or row.process.partition("@")[0].lstrip(".")
     why = "" if reason == v.PROCESS_LOST else f" ({reason})"
-    message = f"{v.PROCESS_LOST}: {who} ended{why} before this did"
+    message = f"{who} ended{why} before this did"
     span.status.CopyFrom(Status(code=Status.STATUS_CODE_ERROR, message=message))
     span.attributes.append(KeyValue(key=v.ERROR_TYPE, value=AnyValue(string_value=v.PROCESS_LOST)))
     span.attributes.append(KeyValue(key=v.SYNTHETIC, value=AnyValue(bool_value=True)))

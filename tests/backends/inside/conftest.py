@@ -45,7 +45,7 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
             team.launch("poet", kind="run", run="poems:write", callers=callers)
             for agent in agents:
                 own = {"python": sys.executable} if agent == "own" else {}
-                limits = Limits(tool_calls=3)
+                limits = Limits(tool_calls=3, cost_usd=2.0)
                 given = {"kind": "run", "run": "bot:answer", "environment": environment(model, folder), **own}
                 team.launch(agent, calls=("poet",), limits=limits, **given)
             for agent in ("poet", *agents):

@@ -11,7 +11,7 @@ import pytest
 
 from tests.backends.contract.conftest import World, echo
 from tests.standins.generate_content import GenerateContent
-from tests.standins.script import Call, Reply, Seen
+from tests.standins.script import Call, Reply, Seen, Tokens
 
 from .conftest import Started, settled, whole
 
@@ -229,6 +229,20 @@ def test_the_limit_of_tool_calls_ends_the_message(world: World, agent: str) -> N
     said = world.ask("plain go", agent)
     assert (said.state, said.reason) == ("failed", "tool_calls")
     assert len(world.tools(said.trace_id)) == 4
+
+
+@both
+def test_the_limit_in_dollars_ends_the_message(world: World, agent: str) -> None:
+    """The first call costs more than the query may: its answer is used, and no second one is made."""
+    world.script(Reply(calls=[Call("weather", {"city": "Oslo"})], tokens=Tokens(10_000_000, 10, cached=0)))
+    said = world.ask("plain go", agent)
+    assert (said.state, said.reason) == ("failed", "budget_exhausted")
+    assert said.words == "the query has spent the $2 that it may (limit cost_usd)"
+    assert said.usage["cost_usd"] > 2
+    first = world.chats(said.trace_id)[0]
+    assert (first["status"], first.attributes["teamwright.cost_usd"]) == (0, pytest.approx(said.usage["cost_usd"]))
+    (tool,) = world.tools(said.trace_id)
+    assert tool.attributes["gen_ai.tool.call.result"] == "21 degrees in Oslo"
 
 
 def test_two_at_once(world: World) -> None:
