@@ -87,7 +87,7 @@ def _report(
 
 
 def _usage(error: click.ClickException) -> str:
-    text = error.format_message()
+    text = " ".join(error.format_message().split())
     return text[:1].lower() + text[1:].rstrip(".")
 
 

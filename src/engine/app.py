@@ -166,6 +166,7 @@ class Engine:
         self._mint = mint
         self._collector: int | None = None
         self._tasks: list[asyncio.Task[Any]] = []
+        self._ending = False
         self.app = self._app(gate, issuer)
 
     async def start(self) -> None:
@@ -193,6 +194,7 @@ class Engine:
 
     async def aclose(self) -> None:
         """Let go of everything; nothing that runs is ended by this."""
+        self._ending = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -285,7 +287,7 @@ class Engine:
         return job, found.agent if found is not None else name
 
     def _on_lost(self) -> None:
-        self.jobs.host_lost()
+        self.jobs.host_lost(by_us=self._ending)
         self.applying.lost()
 
     def _changed(self) -> None:
@@ -348,6 +350,7 @@ class Engine:
         self.state.set_stay(self.order.guard)
 
     def _restart(self, version: str, code: str) -> None:
+        self.bus.publish(Event("order.restart", data={"targets": ["engine"]}))
         self._guard.send("restart", version=version, fingerprint=code)
 
     def _app(self, gate: Gate, issuer: Issuer) -> ASGIApp:

@@ -93,7 +93,7 @@ def test_traceback_with_debug(script: Path, environment: dict[str, str], place: 
     assert "--debug" not in done.stderr
 
 
-@pytest.mark.parametrize("arguments", [("fail",), ("fail", "user", "--nonsense"), ("nonsense",)])
+@pytest.mark.parametrize("arguments", [("fail",), ("fail", "user", "--nonsense"), ("nonsense",), ("completion",)])
 def test_usage_errors_are_bad_input(script: Path, environment: dict[str, str], arguments: tuple[str, ...]) -> None:
     done = run(script, environment, *arguments)
     assert done.returncode == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -140,6 +141,9 @@ def test_a_newer_engine_keeps_the_agents(deploy: Deploy, tmp_path: Path) -> None
     after = deploy("ps", "hello", "--json").ok().json["agents"]
     assert [(agent["id"], agent["pid"]) for agent in after] == [(agent["id"], agent["pid"]) for agent in before]
     assert upgraded("query", "hello", "Greet Ada").returncode == 0
+    events = [json.loads(line) for line in deploy("events", "--json").ok().out.splitlines()]
+    told = [(event["kind"], event["actor"] is None) for event in events]
+    assert told[-2:] == [("order.restart", False), ("engine.started", True)], told
     deploy("stop", "--all").ok()
 
 

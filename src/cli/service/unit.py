@@ -14,7 +14,6 @@ _UNIT = """\
 # Written by `deploy engine install`.
 [Unit]
 Description=Teamwright engine of {described}
-Documentation=https://teamwright.dev
 
 [Service]
 Type=notify

@@ -281,9 +281,13 @@ class Jobs:
             deployment.progress(line)
             deployment.feed(state, cause)
 
-    def host_lost(self) -> None:
-        """The line to the host broke: everything it ran is gone, unless the same host says hello again."""
-        self.bus.publish(Event("host.lost"))
+    def host_lost(self, *, by_us: bool = False) -> None:
+        """The line to the host broke: everything it ran is gone, unless the same host says hello again.
+
+        `by_us`: it is this engine that ends, which says nothing about the host.
+        """
+        if not by_us:
+            self.bus.publish(Event("host.lost"))
         for job in self.state.active():
             for agent in job.agents.values():
                 if agent.state.status not in _DOWN and job.plan.agent(agent.agent).started:
