@@ -20,7 +20,8 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import groupby
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -134,7 +135,7 @@ class Run:
             if done.returncode and "deploy query" not in typed:
                 raise SystemExit(f"{line}\n{done.stdout.decode()}{done.stderr.decode()}")
             if _SHOWN.search(typed):
-                return f"{line}\n" + "".join(f"{shown}\n" for shown in kept(done.stdout.decode()))
+                return f"{line}\n" + "".join(f"{shown}\n" for shown in in_order(kept(done.stdout.decode())))
         return f"{line}\n"
 
     def _begin(self, typed: str) -> None:
@@ -169,6 +170,19 @@ def kept(output: str) -> Iterator[str]:
             line = f"{row['left'].removesuffix(' *'):<72} {row['agent']}"
         if line.strip():
             yield line.rstrip()
+
+
+def in_order(lines: Iterable[str]) -> Iterator[str]:
+    """The same lines; calls of one tool that began together stand in the order of what they said."""
+    rows: list[list[str]] = []  # a row of the tree with what stands below it
+    for line in lines:
+        if "─ " in line or not rows:
+            rows.append([line])
+        else:
+            rows[-1].append(line)
+    for _, alike in groupby(rows, key=lambda row: row[0]):
+        for row in sorted(alike):
+            yield from row
 
 
 if __name__ == "__main__":
