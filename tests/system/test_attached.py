@@ -47,6 +47,20 @@ def test_an_attached_start_ends_with_its_job(deploy: Deploy) -> None:
     deploy("stop", "--all").ok()
 
 
+def test_what_was_logged_earlier_is_not_shown_again(deploy: Deploy) -> None:
+    agents = deploy("start", HELLO, "--json").ok().json["agents"]
+    deploy("stop", "hello").ok()
+    attached = deploy.begin("start", HELLO, "--attach", "--json")
+    with attached:
+        read_until(attached, b": ready: ")  # the first
+        deploy("stop", "hello").ok()
+        assert attached.stdout
+        rest = attached.stdout.read()
+        attached.wait(30)
+    assert rest.count(b": ready: ") == len(agents) - 1
+    deploy("stop", "--all").ok()
+
+
 def test_logs_are_followed(deploy: Deploy, tmp_path: Path) -> None:
     (tmp_path / "job.yaml").write_text("agents: [{id: chatty, type: Chatty, module: chatty, backend: offline}]")
     (tmp_path / "chatty.py").write_text(

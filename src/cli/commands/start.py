@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from teamwright.cli.job_file import job_file, load
 from teamwright.cli.receivers import otlp_options, send_to, wanted
 
 if TYPE_CHECKING:
+    from teamwright.cli.following import LogFile
     from teamwright.client.client import Client
 
 
@@ -65,12 +66,13 @@ def start(
             note(line)
     with connected(call, start=True, port=port, host=True) as client:
         send_to(client, receivers)
+        earlier = _earlier_logs(call, plan.job) if attach else {}
         with recording_to(made, plan):
             started = follow_start(call, client, plan.job, len(plan.levels), client.start(plan, loaded.secrets))
         try:
             _tell(call, client, started.view, plan.query if started.by_us else None, by_us=started.by_us)
             if attach:
-                _attach(call, plan.job)
+                _attach(call, plan.job, earlier)
             elif reload:
                 from teamwright.cli.reloading import Reload, tell
 
@@ -103,17 +105,28 @@ def _tell(call: Call, client: Client, view: dict[str, Any], query: str | None, *
     click.echo("next: " + call.next(f"query {job} 'your question'"))
 
 
-def _attach(call: Call, job: str) -> None:
-    """Show the logs until somebody else stops the job."""
+def _earlier_logs(call: Call, job: str) -> dict[Path, LogFile]:
+    """The logs that the job's agents have before it is started, read to their ends."""
+    from teamwright.cli.following import LogFile
+
+    found = {path: LogFile(path.stem, path) for path in call.home.agent_log(job, "any").parent.glob("*.log")}
+    for file in found.values():
+        file.last(0)
+    return found
+
+
+def _attach(call: Call, job: str, earlier: Mapping[Path, LogFile]) -> None:
+    """Show what is logged from this start on, until somebody else stops the job."""
     from teamwright.cli.following import LogFile, follow_logs
-    from teamwright.cli.log_lines import Parser, printer
+    from teamwright.cli.log_lines import Parser, in_order, printer
     from teamwright.cli.output import note
     from teamwright.engine.store.state import StateReader
 
     with StateReader(call.home) as reader:
         view = reader.job(job)
         agents = [agent["id"] for agent in view["agents"]] if view else []
-        files = [LogFile(agent, call.home.agent_log(job, agent)) for agent in agents]
+        paths = {agent: call.home.agent_log(job, agent) for agent in agents}
+        files = [earlier.get(path) or LogFile(agent, path) for agent, path in paths.items()]
         parsers = {agent: Parser(job, agent) for agent in agents}
         show = printer(call, [(job, agent) for agent in agents])
 
@@ -123,6 +136,8 @@ def _attach(call: Call, job: str) -> None:
 
         if not call.json:
             note(f"logs of {job}; Ctrl-C stops it")
+        for line in in_order([parsers[file.agent].line(text) for file in files for text in file.more()]):
+            show(line)
         follow_logs(files, lambda agent, text: show(parsers[agent].line(text)), until=ended)
     if not call.json:
         note(f"{job} has been stopped")
