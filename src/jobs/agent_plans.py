@@ -266,7 +266,8 @@ class AgentResolver:
         for key, fault in own_code.faults(kind, entry, str(self._folder), self._roots, self._vault.get("PATH")):
             self._findings.fault(self._origin(path[1], key), fault)
         for idle in own_code.idle_keys(kind, raw):
-            self._findings.warn((*path, *idle), f"does nothing for a {kind}: agent")
+            what = "an agent without code of its own" if kind == "declared" else f"a {kind}: agent"
+            self._findings.warn((*path, *idle), f"does nothing for {what}")
         seen = kind == "run" and entry.instrument
         if kind in OWN_INTERPRETER and not seen and entry.limits.cost_usd is not None:
             place = self._origin(path[1], "limits", "cost_usd")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -16,6 +17,7 @@ from tests.agents.conftest import JOB, Team
 from tests.backends.contract.adapters import ADAPTERS
 from tests.backends.contract.conftest import Said, World, echo
 from tests.backends.contract.test_failures import cancelled
+from tests.standins import mcp_server
 from tests.standins.chat_completions import ChatCompletions
 from tests.standins.script import Call, Reply, Seen, Tokens
 
@@ -85,7 +87,8 @@ def crews(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         }  # fmt: skip
         options = {"base_url": model.url, "retries": 0}
         rules = {"crew": "crews:given", "deny": ["delete_*"], **options}
-        team.launch("given", model="gpt-4o", backend_options=rules, **common)
+        words = {"command": sys.executable, "args": [mcp_server.__file__], "env": {"PYTHONDONTWRITEBYTECODE": "1"}}
+        team.launch("given", model="gpt-4o", backend_options=rules, mcp_servers={"words": words}, **common)
         team.launch("own", backend_options={"crew": "crews:own"}, limits=Limits(turns=3, tool_calls=2), **common)
         team.launch("shaped", model="gpt-4o", backend_options=options, output_schema=SCHEMA, **common)
         for agent in AGENTS:
@@ -136,6 +139,26 @@ def test_a_crew_on_the_agents_model(world: World) -> None:
     reader = next(span for span in world.spans(said.trace_id) if span["name"] == "invoke_agent Reader")
     assert "Look up: rain" in reader.attributes["gen_ai.input.messages"]
     assert "read: rain is wet" in reader.attributes["gen_ai.output.messages"]
+
+
+def test_a_crew_with_tools_of_an_mcp_server(world: World) -> None:
+    said = ask(
+        world,
+        "given",
+        Reply("nothing"),
+        Reply(calls=[Call("words_shout", {"text": "rain"}), Call("add", {"a": 1, "b": 2}), Call("fail")]),
+        echo("wrote: "),
+    )
+    assert said.state == "completed" and "RAIN! 00-" in said.text and "out of words" in said.text
+    tools = {span["name"]: span for span in world.tools(said.trace_id)}
+    assert {name.split()[1]: span["status"] == 2 for name, span in tools.items()} == {
+        "words_shout": False, "add": False, "fail": True,
+    }  # fmt: skip
+    for span in tools.values():
+        assert (span.attributes["teamwright.tool.source"], span.attributes["teamwright.mcp.server"]) == ("mcp", "words")
+    shouted = tools["execute_tool words_shout"]  # and the server was told which call it is
+    assert f"00-{said.trace_id}-{shouted['span_id']}-01" in said.text
+    assert tools["execute_tool add"].attributes["gen_ai.tool.call.result"] == "12"
 
 
 def test_a_tool_of_the_crew_that_raises_or_is_denied(world: World) -> None:
