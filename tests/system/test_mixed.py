@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.standins.mixed_team import DRAFT, QUESTION, VERDICT, MixedTeam, mixed_team
+from tests.standins.script import Call, Reply, Seen
 from tests.system.test_hello import whole
 
 if TYPE_CHECKING:
@@ -105,3 +107,45 @@ def tree(spans: list[dict[str, Any]], parent: str | None = None, depth: int = 0)
         if above == parent:
             found += [" " * depth + span["name"], *tree(spans, span["span_id"], depth + 1)]
     return found
+
+
+STEPS = ("find_fall", "find_region", "find_customer", "find_product", "compare_prices_and_pieces", "explain_fall")
+MODELS = {"claude": "claude-sonnet-4-5", "gemini": "gemini-2.5-flash", "crewai": "gpt-4o-mini", "openai": "gpt-4o-mini"}
+
+
+def reason(seen: Seen) -> Reply:
+    """Calls the next step with the trail that the one before gave, and says the last one's words."""
+    if not seen.results:
+        return Reply(calls=[Call(STEPS[0], {"period": "month"})])
+    (found,) = (json.loads(result) for result in seen.results.values())
+    if found["summary"].startswith("Sales fell by"):
+        return Reply(str(found["summary"]))
+    known = found["trail"].count("=")  # 3 after the first step, then one more with each
+    return Reply(calls=[Call(STEPS[known - 2], {"trail": found["trail"]})])
+
+
+def test_four_vendors_reason_at_once(deploy: Deploy) -> None:
+    """examples/jobs/reasoning.yaml with each real SDK: six calls, each with what the one before gave."""
+    with mixed_team() as models:
+        for model in (models.claude, models.gemini, models.openai):
+            model.always(reason)
+        deploy.environment.update(models.environment)
+        for backend, model_name in MODELS.items():
+            chosen = ("--set", f"defaults.backend={backend}", "--set", f"defaults.model={model_name}")
+            deploy("start", "example:reasoning", "--name", backend, *chosen, timeout=120).ok()
+        asking = {backend: deploy.begin("query", backend, "Why did sales fall?", "--json") for backend in MODELS}
+        for backend, query in asking.items():
+            out, err = query.communicate(timeout=120)
+            assert query.returncode == 0, f"{backend}: {out!r} {err!r}"
+            asked = json.loads(out)
+            assert asked["answer"].startswith("Sales fell by 10324.83 EUR"), backend
+            spans = whole(deploy("trace", "show", asked["trace_id"], "--json").ok().json)
+            chat = f" chat {MODELS[backend]}"
+            steps = [line for step in STEPS for line in (f" {chat}", f"  execute_tool {step}")]
+            assert tree(spans) == [f"invoke_workflow {backend}", " invoke_agent reasoner", *steps, f" {chat}"]
+            tools = [span["attributes"] for span in spans if span["name"].startswith("execute_tool ")]
+            given = [json.loads(tool["gen_ai.tool.call.arguments"]).get("trail") for tool in tools]
+            trails = [json.loads(tool["gen_ai.tool.call.result"])["trail"] for tool in tools]
+            assert given == [None, *trails[:-1]], backend
+        assert models.unexpected == []
+        deploy("stop", "--all").ok()
