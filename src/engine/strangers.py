@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from teamwright.agents.own_code.foreign import endpoint
-from teamwright.engine.door.foreign import Foreign
+from teamwright.engine.door.foreign import Foreign, nobodys
 from teamwright.engine.store.records import AgentRecord
 from teamwright.engine.store.state import EngineState
 from teamwright.errors import EngineError, PeerError, Refused, TooMany, UserError
@@ -187,7 +187,7 @@ def _check(url: str, own: int | None) -> None:
     if digits is None:
         return
     address = ipaddress.ip_address(digits)
-    if address.is_link_local or address.is_multicast or address.is_unspecified or address.is_reserved:
+    if nobodys(digits):
         raise UserError(f"{host} is no address of an agent")
     if address.is_loopback and port == own:
         raise UserError(f"{url} is this engine itself")

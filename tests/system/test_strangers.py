@@ -132,6 +132,9 @@ def test_an_operator_adds_and_removes(world: World) -> None:
     for url, why in (
         ("http://169.254.169.254/latest", "is no address of an agent"),
         ("http://0.0.0.0:80", "is no address of an agent"),
+        ("http://2852039166/latest", "2852039166 leads to no address of an agent"),
+        ("http://0xa9fea9fe/latest", "0xa9fea9fe leads to no address of an agent"),
+        ("http://[::ffff:169.254.169.254]/latest", "is no address of an agent"),
         ("file:///etc/passwd", "is not an http address"),
         ("http://ann:pass@127.0.0.1:1", "is not an http address"),
         (engine, "is this engine itself"),

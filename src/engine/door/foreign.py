@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -32,11 +33,13 @@ class Foreign:
         self._state = state
         self._secrets = secrets
         self._client: httpx.AsyncClient | None = None
+        self._wary: httpx.AsyncClient | None = None
         self._endpoints: dict[tuple[str, str], str] = {}
 
     async def aclose(self) -> None:
-        if self._client is not None:
-            await self._client.aclose()
+        for client in (self._client, self._wary):
+            if client is not None:
+                await client.aclose()
 
     def plan(self, agent: AgentRecord) -> AgentPlan | None:
         """The plan of an agent that is not ours; None for our own."""
@@ -56,8 +59,16 @@ class Foreign:
         endpoint(await fetch_card(self._http(), plan.url, headers), plan.url)
 
     async def card_at(self, url: str) -> dict[str, Any]:
-        """The card of an agent that no job has. Raises PeerError."""
-        return await fetch_card(self._http(), url, {})
+        """The card of an agent that no job has, not from an address that can't be one's. Raises PeerError."""
+        from teamwright.agents.a2a.pinned import NotAllowed, pinned_client
+        from teamwright.agents.calling.transport import tls_context
+
+        if self._wary is None:
+            self._wary = pinned_client(_anybodys, tls_context())
+        try:
+            return await fetch_card(self._wary, url, {})
+        except NotAllowed as error:
+            raise PeerError(f"{error} leads to no address of an agent", reason="unreachable") from None
 
     async def card(self, agent: AgentRecord) -> dict[str, Any]:
         """Its card. Raises PeerError."""
@@ -175,3 +186,16 @@ def go_abroad(admitted: Admitted, agent: AgentRecord, plan: AgentPlan, tracer: T
 
 def _why(error: BaseException) -> str:
     return str(error) or type(error).__name__
+
+
+async def _anybodys(address: str) -> bool:
+    """Whether it may be somebody's address, whatever name led to it."""
+    return not nobodys(address)
+
+
+def nobodys(address: str) -> bool:
+    """Whether digits are an address of the link (cloud metadata), of many, or of nobody."""
+    found = ipaddress.ip_address(address.partition("%")[0])
+    found = getattr(found, "ipv4_mapped", None) or found
+    reserved = found.version == 4 and found.is_reserved
+    return found.is_link_local or found.is_multicast or found.is_unspecified or reserved
