@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from teamwright.cli.output import table
+from teamwright.cli.app import Call
+from teamwright.cli.output import note, table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -18,6 +19,16 @@ def sessions_table(conversations: Iterable[Conversation]) -> Table:
     """One a row."""
     head = ("SESSION", "JOB", "AGENT", "USER", "TURNS", "BEGAN", "LAST", "LAST WORDS")
     return table(head, map(_row, conversations))
+
+
+def say_if_elsewhere(call: Call, session: str | None, job: str) -> None:
+    """Names of conversations count for one job: say so where this one is known of another job only."""
+    from teamwright.agents.memory.conversations import conversations
+
+    if session is None or any(each.session == session for each in conversations(call.home, job)):
+        return
+    if others := sorted({each.job for each in conversations(call.home) if each.session == session}):
+        note(f"the session {session} is of {', '.join(others)}; {job} begins one of its own by that name")
 
 
 def _row(each: Conversation) -> tuple[str, ...]:

@@ -126,6 +126,12 @@ def test_one_in_use_stays(team: Deploy) -> None:
     with connect(Home(team.home), start=False, environ=team.environment) as client:
         result = client.query("waiting", "marble", session="s-ask", task=first["task_id"])
         assert (result.answer, result.state, result.task_id) == ("marble", "completed", first["task_id"])
+    elsewhere = team("query", "keepers", "opal", "--session", "s-ask").ok()
+    assert (
+        elsewhere.err.splitlines()[0] == "the session s-ask is of waiting; keepers begins one of its own by that name"
+    )
+    assert "is of" not in team("query", "keepers", "opal", "--session", "s-ask").ok().err
+    team("sessions", "delete", "s-ask", "--job", "keepers").ok()
     team("sessions", "delete", "s-ask").ok()
     assert (listed(team, "waiting"), kept(team, "marble")) == ([], [])
 

@@ -11,6 +11,7 @@ from teamwright.cli.app import Call, command, port_option
 
 if TYPE_CHECKING:
     from teamwright.cli.chat.talk import Talk
+    from teamwright.cli.conversations import say_if_elsewhere
 
 
 @command("chat")
@@ -43,6 +44,7 @@ def chat(call: Call, job: str, session: str | None, user: str | None, keep: bool
     from_file = target.file is not None
     if not from_file:
         require_running(known(call, target))
+    say_if_elsewhere(call, session, target.job)
     by_hand = sys.stdin.isatty() and sys.stdout.isatty() and not call.json
     with connected(call, start=from_file, port=port, host=from_file) as client:
         ours = from_file and ensure(call, client, target)

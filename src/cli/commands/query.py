@@ -67,6 +67,7 @@ def query(
     """
     from teamwright.cli.asking import ask_and_print, question
     from teamwright.cli.connection import connected
+    from teamwright.cli.conversations import say_if_elsewhere
     from teamwright.cli.starting import ensure
     from teamwright.cli.targets import known, labels, parse, require_running
     from teamwright.client.files import attachments
@@ -95,6 +96,7 @@ def query(
     receivers = wanted(call.environ, otlp, otlp_content) if from_file or otlp or otlp_content else []
     if not from_file:
         require_running(known(call, target))
+    say_if_elsewhere(call, session, target.job)
     with connected(call, start=from_file, port=port, host=from_file) as client:
         send_to(client, receivers)
         ours = from_file and ensure(call, client, target)
