@@ -33,8 +33,9 @@ class Adapter:
     `standin` makes its model; None = it thinks by itself, so only checks that need no script run. `spec` gives the
     keys of the agent's AgentSpec (model, backend_options, environment, secrets …) for a running stand-in.
     `tool_name` is what the model calls one of the agent's tools. `lacks`: check → why it can't hold here; the checks
-    are named in the tests' `needs` marks. `duration`: seconds that a query to the tight agent may take, `at_once`: how
-    many it gets together; a backend that starts a process for a conversation needs more, and can take fewer.
+    are named in the tests' `needs` marks. `duration`: seconds that a query to the tight agent may take, `talks`: in how
+    many conversations it gets twenty of them together; a backend that starts a process for each needs more and takes
+    fewer.
     """
 
     name: str
@@ -43,7 +44,7 @@ class Adapter:
     tool_name: Callable[[str], str] = str
     lacks: Mapping[str, str] = field(default_factory=dict)
     duration: float = 2.0
-    at_once: int = 20
+    talks: int = 20
 
     @property
     def info(self) -> BackendInfo:
@@ -118,7 +119,7 @@ ADAPTERS: tuple[Adapter, ...] = (
             "run_header": "the CLI's headers are the same for all calls of its process",
         },
         duration=12.0,
-        at_once=5,
+        talks=1,
     ),
     Adapter("crewai", ChatCompletions, _crewai, duration=8.0),
 )

@@ -186,9 +186,10 @@ def test_a_long_answer(world: World) -> None:
 def test_many_at_once_where_one_may(world: World) -> None:
     if world.adapter.standin is not None:
         world.model.always(Reply("done", delay=0.01))
-    many = world.adapter.at_once
+    many, talks = 20, world.adapter.talks
     with ThreadPoolExecutor(many) as pool:
-        found = list(pool.map(lambda number: world.ask(f"number {number}", "tight"), range(many)))
+        asked = [(f"number {number}", f"talk-{number % talks}") for number in range(many)]
+        found = list(pool.map(lambda each: world.ask(each[0], "tight", session=each[1]), asked))
     # what waited longer than the query may take ends with that reason, nothing else
     assert {said.reason for said in found if said.state != "completed"} <= {"duration"}
     assert sum(said.state == "completed" for said in found) >= many // 2
