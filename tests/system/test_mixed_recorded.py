@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+if not all(map(importlib.util.find_spec, ("crewai", "claude_agent_sdk", "google.genai"))):
+    pytest.skip("needs uv sync --extra claude --extra gemini --extra crewai", allow_module_level=True)
+
 from tests.standins.messages import Messages
 from tests.standins.mixed_team import DRAFT, QUESTION, mixed_team
 from tests.standins.script import Call, Reply, Seen
@@ -17,8 +20,6 @@ from tests.system.test_mixed import tree
 if TYPE_CHECKING:
     from tests.system.conftest import Deploy
 
-if importlib.util.find_spec("crewai") is None:
-    pytest.skip("needs crewai: uv sync --extra claude --extra gemini --extra crewai", allow_module_level=True)
 pytestmark = pytest.mark.timeout(240)
 
 FOLDER = Path(__file__).parent / "claude"

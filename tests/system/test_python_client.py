@@ -201,7 +201,7 @@ async def test_asyncio(job: Job, shared_deploy: Deploy, team: Path) -> None:
         with pytest.raises(asyncio.CancelledError):
             await waiting
         assert "lead" not in await mine.logs("echo") and (await mine.view())["status"] == "running"
-    assert (team.parent / "cancelled").exists()  # closing waits for it
+    await asyncio.to_thread(_wait_for, team.parent / "cancelled")
     assert job.view()["status"] == "running"  # connect() lets it run on
 
 

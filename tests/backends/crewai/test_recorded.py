@@ -9,14 +9,14 @@ from typing import Any
 import httpx
 import pytest
 
+pytest.importorskip("crewai")  # before what imports it
+
 from tests.agents.conftest import Team
 from tests.backends.contract.adapters import ADAPTERS
 from tests.backends.contract.conftest import World, echo
 from tests.backends.crewai.test_inside import CREWS, TOOLS
 from tests.standins.chat_completions import ChatCompletions
 from tests.standins.script import Call, Reply
-
-pytest.importorskip("crewai")
 
 
 def test_a_crew_is_replayed(tmp_path: Path) -> None:
