@@ -38,7 +38,7 @@ def main() -> None:
     ):
         engine = home.engine
         issuer = Issuer.load(home.state)
-        person = issuer.mint("ann", "traced", job="traced", role="user")
+        person = issuer.mint("ann", "traced", job="traced", role="user", rpm=10_000_000)
 
         def asked(
             pid: int, url: str, headers: Headers, spans: int = 0, text: str = "hello", of: Team = traced, files: int = 0

@@ -53,7 +53,7 @@ PUBLIC_URL = Setting(
     "TEAMWRIGHT_PUBLIC_URL", None, "where the engine is reached from outside, through a proxy: agents' cards say it"
 )
 TOKEN_RPM = Setting(
-    "TEAMWRIGHT_TOKEN_RPM", "600", "calls a minute that one token of a person may make at the front door; 0 = any"
+    "TEAMWRIGHT_TOKEN_RPM", "6000", "calls a minute that one token of a person may make at the front door; 0 = any"
 )
 TOKEN = Setting("TEAMWRIGHT_TOKEN", None, "a token to use instead of the home's operator token")
 
