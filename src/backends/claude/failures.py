@@ -5,24 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from teamwright.backends.calls import REASONS
+from teamwright.backends.inside import claude_words
 from teamwright.errors import BackendError, LimitReached, TeamwrightError
-
-_WORDS = {
-    "authentication_failed": "bad_key",
-    "billing_error": "no_credit",
-    "rate_limit": "rate_limited",
-    "overloaded": "server_error",
-    "invalid_request": "bad_request",
-    "server_error": "server_error",
-    "max_output_tokens": "length",
-}
 
 
 def reason_of(word: str | None, status: int | None) -> str:
     """A short stable word for an error of the API: by its HTTP status, else by the CLI's name for it."""
     if status is not None and status >= 400:
         return REASONS.get(status, "server_error" if status >= 500 else "bad_request")
-    return _WORDS.get(word or "", "unreachable" if word in (None, "unknown") else "backend_error")
+    return "unreachable" if word is None else claude_words.reason_of(word)
 
 
 def failure_of(result: Any, word: str | None, turns: int, *, cut: bool) -> TeamwrightError | None:

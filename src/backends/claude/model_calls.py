@@ -8,39 +8,18 @@ what came of it.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from teamwright.backends.api import Turn, Usage
 from teamwright.backends.claude.failures import reason_of
 from teamwright.backends.claude.settings import PROVIDER
+from teamwright.backends.inside import claude_words as words
 from teamwright.tracing import messages as genai
 from teamwright.tracing import vocabulary as v
 from teamwright.tracing.spans import ModelSpan
 
-_FINISH = {
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "tool_use": "tool_call",
-    "max_tokens": "length",
-    "model_context_window_exceeded": "length",
-    "refusal": "content_filter",
-}
 _RATE_LIMITED = "rate_limit"
-
-
-@dataclass
-class Growing:
-    """A reply while it arrives: blocks by index, tokens, why it stopped."""
-
-    id: str | None = None
-    model: str | None = None
-    blocks: dict[int, dict[str, Any]] = field(default_factory=dict)
-    usage: dict[str, Any] = field(default_factory=dict)
-    stop: str | None = None
-    begun: bool = False
 
 
 def is_rate_limit(data: Mapping[str, Any]) -> bool:
@@ -65,7 +44,7 @@ class ModelCalls:
         self._system = system
         self._used = used
         self._span: ModelSpan | None = None
-        self._reply = Growing()
+        self._reply = words.Growing({})
         self._attempt = 1
         self._pause: asyncio.TimerHandle | None = None
         self._compacting = False
@@ -111,20 +90,16 @@ class ModelCalls:
         kind, reply = event.get("type"), self._reply
         if kind == "message_start":
             self._open(at_ns)
-            message = event.get("message") or {}
-            self._reply = Growing(message.get("id"), message.get("model"), usage=dict(message.get("usage") or {}))
-        elif kind == "content_block_start":
-            reply.blocks[event["index"]] = {**event["content_block"], "json": ""}
-        elif kind == "content_block_delta":
-            if not reply.begun:
-                reply.begun = True
-                self._open(at_ns).first_token(at_ns)
-            return _grow(reply.blocks.setdefault(event["index"], {"type": "text", "text": ""}), event["delta"])
-        elif kind == "message_delta":
-            reply.stop = (event.get("delta") or {}).get("stop_reason") or reply.stop
-            reply.usage.update({key: value for key, value in (event.get("usage") or {}).items() if value is not None})
+            self._reply = words.Growing(event.get("message") or {})
         elif kind == "message_stop":
             self._finish(at_ns)
+        else:
+            begun = reply.begun
+            reply.event(event)
+            if reply.begun and not begun:
+                self._open(at_ns).first_token(at_ns)
+            if kind == "content_block_delta":
+                return str(event["delta"].get("text") or "")
         return ""
 
     def compacting(self, at_ns: int) -> None:
@@ -175,7 +150,7 @@ class ModelCalls:
             self._pause = None
         if self._span is not None:
             self._end(at_ns)
-        self._reply = Growing()
+        self._reply = words.Growing({})
         self._span = self._turn.tracer.model_call(
             model=self.model,
             provider=PROVIDER,
@@ -198,19 +173,18 @@ class ModelCalls:
 
     def _answer(self, span: ModelSpan) -> str:
         reply = self._reply
-        finish = _FINISH.get(reply.stop or "", reply.stop or "")
-        parts = [part for index in sorted(reply.blocks) if (part := part_of(reply.blocks[index])) is not None]
-        message = genai.message("assistant", *(parts or [genai.text("")]), finish_reason=finish or None)
-        span.answer(message, finish_reason=finish or None, model=reply.model, response_id=reply.id)
+        message = reply.message
+        finish = message.get("finish_reason")
+        span.answer(message, finish_reason=finish, model=reply.model, response_id=reply.id)
         self.messages.append(message)
-        return finish
+        return finish or ""
 
     def _finish(self, at_ns: int) -> None:
         span, reply = self._open(at_ns), self._reply
         self.cut = not self._answer(span)
         if self.cut:
             span.fail("the stream ended before the answer did", reason="cut")
-        used = tokens(reply.usage)
+        used = words.tokens(reply.usage)
         span.usage(**used)
         self._end(at_ns)
         self._used(
@@ -222,49 +196,3 @@ class ModelCalls:
                 estimated=True,
             )
         )
-
-
-def tokens(usage: Mapping[str, Any]) -> dict[str, Any]:
-    """Tokens as our spans have them: those read include the cached ones."""
-    read, written = usage.get("cache_read_input_tokens"), usage.get("cache_creation_input_tokens")
-    fresh = usage.get("input_tokens")
-    return {
-        "input_tokens": None if fresh is None else fresh + (read or 0) + (written or 0),
-        "output_tokens": usage.get("output_tokens"),
-        "cache_read_tokens": read,
-        "cache_write_tokens": written,
-        "reasoning_tokens": (usage.get("output_tokens_details") or {}).get("thinking_tokens") or None,
-    }
-
-
-def part_of(block: Mapping[str, Any]) -> genai.Part | None:
-    """A block of a reply as a part of a message; None for what has no words."""
-    kind = block.get("type")
-    if kind == "text":
-        return genai.text(block.get("text", "")) if block.get("text") else None
-    if kind == "thinking":
-        return genai.reasoning(block["thinking"]) if block.get("thinking") else None
-    if kind in ("tool_use", "server_tool_use"):
-        return genai.tool_call(str(block.get("name")), _arguments(block), block.get("id"))
-    return None
-
-
-def _arguments(block: Mapping[str, Any]) -> Any:
-    if not block.get("json"):
-        return block.get("input") or {}
-    try:
-        return json.loads(block["json"])
-    except ValueError:
-        return block["json"]
-
-
-def _grow(block: dict[str, Any], delta: Mapping[str, Any]) -> str:
-    kind = delta.get("type")
-    if kind == "text_delta":
-        block["text"] = block.get("text", "") + delta["text"]
-        return str(delta["text"])
-    if kind == "thinking_delta":
-        block["thinking"] = block.get("thinking", "") + delta["thinking"]
-    elif kind == "input_json_delta":
-        block["json"] = block.get("json", "") + delta["partial_json"]
-    return ""

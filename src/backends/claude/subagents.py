@@ -16,9 +16,9 @@ from opentelemetry.trace import SpanKind
 
 from teamwright.backends.api import Turn, Usage
 from teamwright.backends.claude.connection import Hooked, plain
-from teamwright.backends.claude.model_calls import tokens
 from teamwright.backends.claude.places import Places
 from teamwright.backends.claude.settings import PROVIDER
+from teamwright.backends.inside.claude_words import tokens
 from teamwright.tracing import messages as genai
 from teamwright.tracing import vocabulary as v
 from teamwright.tracing.spans import ActiveSpan, ModelSpan, Parent

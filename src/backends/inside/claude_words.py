@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 FINISH = {
@@ -19,7 +20,7 @@ _WORDS = {
 class Growing:
     """A reply while it arrives: blocks by index, tokens, why it stopped."""
 
-    def __init__(self, message: dict[str, Any]) -> None:
+    def __init__(self, message: Mapping[str, Any]) -> None:
         self.id = message.get("id")
         self.model = message.get("model")
         self.usage = dict(message.get("usage") or {})
@@ -27,7 +28,7 @@ class Growing:
         self.stop: str | None = None
         self.begun = False
 
-    def event(self, event: dict[str, Any]) -> None:
+    def event(self, event: Mapping[str, Any]) -> None:
         """An event of the API's stream."""
         kind = event.get("type")
         if kind == "content_block_start":
@@ -81,7 +82,7 @@ def messages_of(content: Any) -> list[dict[str, Any]]:
     return [*made, {"role": "user", "parts": others}] if others else made
 
 
-def tokens(usage: dict[str, Any]) -> dict[str, int | None]:
+def tokens(usage: Mapping[str, Any]) -> dict[str, Any]:
     """Tokens as our spans have them: those read include the cached ones."""
     read, written, fresh = (
         usage.get(key) for key in ("cache_read_input_tokens", "cache_creation_input_tokens", "input_tokens")
