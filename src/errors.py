@@ -31,7 +31,7 @@ TeamwrightError            exit 1: it failed
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 
@@ -236,13 +236,3 @@ class SpoolFull(TeamwrightError):
 
 class StoreTooNew(TeamwrightError):
     """A database was written by newer code than this."""
-
-
-@dataclass(frozen=True, slots=True)
-class ErrorBody:
-    """The JSON of every HTTP error of the engine: {"error": {...}}."""
-
-    message: str
-    type: str
-    hint: str | None = None
-    tail: tuple[str, ...] = field(default=())

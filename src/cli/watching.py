@@ -16,7 +16,6 @@ from teamwright.host.usage import Sample
 RECENT = 3600.0
 #: Seconds that a look may ask processes for their memory.
 _BUDGET = 0.3
-SORTS = ("name", "cpu", "memory", "in_flight")
 _COLUMNS = ("AGENT", "STATUS", "PID", "CPU", "MEMORY", "IN FLIGHT", "QUEUED", "RESTARTS", "UP")
 _WIDTHS = (32, 11, 8, 7, 10, 9, 7, 8, 9)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from teamwright.jobs.source import KeyPath, Source, key_text
+from teamwright.jobs.source import KeyPath, Source
 
 _REMOTE = "means nothing for an agent on this machine: leave it out"
 
@@ -56,8 +56,3 @@ def _matches(node: Any, pattern: list[str], path: KeyPath) -> Iterator[tuple[Key
             yield from _matches(node[head], rest, (*path, head))
         else:
             yield (*path, head), node
-
-
-def known_paths() -> list[str]:
-    """The key paths above, as the documentation writes them."""
-    return [key_text(tuple(pattern.split("."))).replace(".*", "[]") for pattern in OLDER]

@@ -32,21 +32,13 @@ T = TypeVar("T")
 _ITS_OWN = ("bad_request", "too_large")
 
 
-class Ended(Exception):
-    """The message is over: CrewAI may do nothing more for it."""
-
-    def __init__(self) -> None:
-        super().__init__("the message has ended")
-
-
 class NothingSaid(Exception):
     """The model answered without a word, which CrewAI takes for an error."""
 
 
 class Bridge:
-    """One message. `stop` makes every call that CrewAI waits for, or will make, end with `Ended`.
-
-    `stops` makes the exception that CrewAI does not catch, retry or talk about.
+    """One message. `stop` makes every call that CrewAI waits for, or will make, end with what `stops` makes: an
+    exception that CrewAI does not catch, retry or talk about.
     """
 
     def __init__(
