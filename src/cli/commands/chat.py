@@ -11,7 +11,6 @@ from teamwright.cli.app import Call, command, port_option
 
 if TYPE_CHECKING:
     from teamwright.cli.chat.talk import Talk
-    from teamwright.cli.conversations import say_if_elsewhere
 
 
 @command("chat")
@@ -33,6 +32,7 @@ def chat(call: Call, job: str, session: str | None, user: str | None, keep: bool
     from teamwright.cli.chat.screen import Lines, Terminal
     from teamwright.cli.chat.talk import Talk
     from teamwright.cli.connection import connected
+    from teamwright.cli.conversations import say_if_elsewhere
     from teamwright.cli.output import console
     from teamwright.cli.starting import ensure, stop_again
     from teamwright.cli.targets import known, parse, require_running
