@@ -33,7 +33,7 @@ class Reply:
     """One reply of the model, or how it fails.
 
     `text`: a str, or the pieces it is streamed in; `[""]` is a block of text without a word in it.
-    `delay`: seconds before the first byte; `pause`: between frames.
+    `delay`: seconds before the first byte; `pause`: between frames; `held`: nothing is sent before it is set.
     `status` from 400: an error with `error` as its message. `finish`: the vendor's own word, else what fits.
     `end`: `cut` closes the connection in mid-stream, `hang` goes silent until the client goes; both after `after`
     frames; a hang with `after=None` sends not even the head of the response.
@@ -45,6 +45,7 @@ class Reply:
     thinking: str = ""
     delay: float = 0.0
     pause: float = 0.0
+    held: threading.Event | None = None
     status: int = 200
     error: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)

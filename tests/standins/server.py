@@ -16,6 +16,8 @@ from typing import Any, Self
 from tests.standins.script import Line, Reply, Seen
 
 _PATIENCE = 10.0
+#: The most seconds that a reply is held.
+_HELD = 60.0
 #: 529 is Anthropic's own.
 _PHRASES = {**{int(status): status.phrase for status in HTTPStatus}, 529: "Overloaded"}
 
@@ -187,6 +189,8 @@ class StandIn(ABC):
             return seen, Reply(status=400, error=f"the test's script failed: {error!r}")
 
     async def _answer(self, writer: asyncio.StreamWriter, seen: Seen, reply: Reply) -> bool:
+        if reply.held:
+            await asyncio.to_thread(reply.held.wait, _HELD)
         if reply.delay:
             await asyncio.sleep(reply.delay)
         if reply.end == "hang" and reply.after is None:

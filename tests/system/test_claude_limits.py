@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,7 @@ import pytest
 
 from tests.standins.messages import Messages
 from tests.standins.script import Call, Reply, Seen
+from tests.system.waiting import until, waiting
 
 if TYPE_CHECKING:
     from tests.system.conftest import Deploy
@@ -65,11 +68,14 @@ def model(seen: Seen) -> Reply:
 
 
 def test_calls_of_agents_and_sub_agents_go_one_by_one_and_nobody_waits_for_ever(team: Deploy, api: Messages) -> None:
-    api.always(model)
+    somebody_waits = threading.Event()
+    api.always(lambda seen: replace(model(seen), held=somebody_waits))
     with ThreadPoolExecutor(3) as pool:
         lead = pool.submit(ask, team, "Do it all.")
         api.wait(1, 60)
         others = [pool.submit(ask, team, "A poem!", "poet") for _ in range(2)]
+        until(lambda: waiting(team) > 0)
+        somebody_waits.set()
         results = [lead.result(), *(other.result() for other in others)]
     assert [result["status"] for result in results] == ["ok", "ok", "ok"]
     assert results[0]["answer"] == "done"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ import pytest
 
 from tests.standins.chat_completions import ChatCompletions
 from tests.standins.script import Reply
+from tests.system.waiting import until, waiting
 
 if TYPE_CHECKING:
     from tests.system.conftest import Deploy
@@ -44,11 +46,13 @@ def test_calls_of_a_crews_own_models_go_one_by_one(deploy: Deploy, tmp_path: Pat
         file = tmp_path / "crews.yaml"
         file.write_text(json.dumps({"agents": [agent], "providers": {"openai": {"concurrent": 1}}}))
         deploy("start", file, timeout=120).ok()
-        model.always(Reply("a line", delay=TAKES))
+        somebody_waits = threading.Event()
+        model.always(Reply("a line", delay=TAKES, held=somebody_waits))
         with ThreadPoolExecutor(3) as pool:
-            asked = list(
-                pool.map(lambda _: deploy("query", "crews", "rain", "--json", timeout=120).ok().json, range(3))
-            )
+            asks = [pool.submit(deploy, "query", "crews", "rain", "--json", timeout=120) for _ in range(3)]
+            until(lambda: waiting(deploy) > 0)
+            somebody_waits.set()
+            asked = [ask.result().ok().json for ask in asks]
         assert [one["answer"] for one in asked] == ["a line"] * 3
         arrived = [seen.at for seen in model.requests]
         assert len(arrived) == 6

@@ -6,8 +6,8 @@ import itertools
 import json
 import os
 import signal
-import time
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from teamwright.client.client import Client
-from teamwright.client.launch import connect
 from teamwright.client.results import QueryResult
-from teamwright.home import Home
 from tests.standins.chat_completions import ChatCompletions
 from tests.standins.script import Reply
+from tests.system.waiting import client, until, waiting
 
 if TYPE_CHECKING:
     from tests.system.conftest import Deploy
@@ -46,7 +45,7 @@ class World:
         self.pool = pool
 
     def client(self) -> Client:
-        return connect(Home(self.deploy.home), start=False, environ=self.deploy.environment)
+        return client(self.deploy)
 
     def ask(self, target: str, text: str = "hi") -> Future[QueryResult]:
         """A query that is on its way."""
@@ -59,15 +58,7 @@ class World:
         return self.pool.submit(query)
 
     def waiting(self) -> int:
-        with self.client() as client:
-            (limited,) = client.status()["providers"]
-        return sum(key["waiting"] for key in limited["keys"])
-
-    def until(self, what: Callable[[], bool], seconds: float = 30) -> None:
-        end = time.monotonic() + seconds
-        while not what():
-            assert time.monotonic() < end
-            time.sleep(0.02)
+        return waiting(self.deploy)
 
     def spans(self, trace_id: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.deploy("trace", "show", trace_id, "--json").ok().json["spans"]
@@ -93,8 +84,11 @@ def world(shared_deploy: Deploy, tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 def test_one_call_at_a_time_over_three_jobs(world: World) -> None:
-    world.model.always(Reply("done", delay=0.2))
+    everybody_is_here = threading.Event()
+    world.model.always(Reply("done", delay=0.2, held=everybody_is_here))
     asked = [world.ask(target) for _ in range(3) for target in ("one/lead", "two/solo", "three/late")]
+    until(lambda: world.waiting() == 8)
+    everybody_is_here.set()
     answers = [future.result(60) for future in asked]
     assert {answer.status for answer in answers} == {"ok"}
     arrived = [seen.at for seen in world.model.requests]
@@ -148,10 +142,10 @@ def test_a_place_comes_back_when_its_holder_is_killed_or_out_of_time(world: Worl
     held = world.ask("one/lead")
     world.model.wait(1)
     hasty, patient = world.ask("one/hasty"), world.ask("two/solo")
-    world.until(lambda: world.waiting() == 2)
+    until(lambda: world.waiting() == 2)
     late = hasty.result(30)
     assert late.status != "ok" and "duration" in str(late)
-    world.until(lambda: world.waiting() == 1)
+    until(lambda: world.waiting() == 1)
     spans = world.spans(late.trace_id)
     (queued,) = [span for span in spans if span["name"] == "queued"]
     assert queued["status"] == "error" and not any(span["name"].startswith("chat") for span in spans)
@@ -164,12 +158,12 @@ def test_a_place_comes_back_when_its_holder_is_killed_or_out_of_time(world: Worl
 
 
 def test_an_engine_that_is_killed_gives_no_place_away_twice(world: World) -> None:
-    world.until(lambda: all(agent["status"] in ("healthy", "busy") for agent in agents(world)))
+    until(lambda: all(agent["status"] in ("healthy", "busy") for agent in agents(world)))
     world.model.say(Reply("one", delay=6), Reply("two"))
     world.ask("two/solo")
     first = world.model.wait(1)
     world.ask("three/late")
-    world.until(lambda: world.waiting() == 1)
+    until(lambda: world.waiting() == 1)
     with world.client() as client:
         pid = client.status()["processes"]["engine"]
     os.kill(pid, signal.SIGKILL)
@@ -177,7 +171,7 @@ def test_an_engine_that_is_killed_gives_no_place_away_twice(world: World) -> Non
     assert second.at - first.at >= 6
     second.answered.wait(10)
     # what was asked through the engine that is gone ends too
-    world.until(lambda: all(view["status"] != "running" for view in traces(world)))
+    until(lambda: all(view["status"] != "running" for view in traces(world)))
 
 
 def agents(world: World) -> list[dict[str, Any]]:
