@@ -35,7 +35,7 @@ def fail(call, what):
         import time
         click.echo("ready")
         sys.stdout.flush()
-        time.sleep(30)
+        time.sleep(300)
     if what == "pipe":
         for number in range(100_000):
             click.echo("x" * 100)
@@ -54,7 +54,7 @@ def script(tmp_path: Path) -> Path:
 
 def run(script: Path, environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, str(script), *arguments], env=environment, capture_output=True, text=True, timeout=30
+        [sys.executable, str(script), *arguments], env=environment, capture_output=True, text=True, timeout=60
     )
 
 
@@ -115,7 +115,7 @@ def test_signals_interrupt(script: Path, environment: dict[str, str], number: si
     with process:
         assert process.stdout and process.stdout.readline() == "ready\n"
         os.kill(process.pid, number)
-        _, error = process.communicate(timeout=10)
+        _, error = process.communicate(timeout=60)
     assert (process.returncode, error) == (130, "\ninterrupted\n")
 
 
@@ -128,4 +128,4 @@ def test_a_reader_that_leaves_is_no_error(script: Path, environment: dict[str, s
         process.stdout.readline()
         process.stdout.close()
         assert process.stderr.read() == b""
-        assert process.wait(timeout=10) == 1
+        assert process.wait(timeout=60) == 1

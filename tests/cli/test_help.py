@@ -137,4 +137,4 @@ def test_the_scripts_of_shells(shell: str) -> None:
     done = CliRunner().invoke(app, ["completion", shell])
     assert done.exit_code == 0 and f"_DEPLOY_COMPLETE={shell}_complete" in done.output
     if found := shutil.which(shell):
-        assert subprocess.run([found, "-n"], input=done.output, text=True, timeout=20).returncode == 0
+        assert subprocess.run([found, "-n"], input=done.output, text=True, timeout=60).returncode == 0

@@ -46,7 +46,7 @@ def test_imports(arguments: list[str], barred: set[str], environment: dict[str, 
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
     )
     code, modules = json.loads(done.stderr.splitlines()[-1])
     assert code == 0

@@ -71,7 +71,7 @@ def run(folder: Path, environment: dict[str, str], *arguments: str) -> subproces
         env=environment,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=280,
     )
 
 

@@ -18,7 +18,7 @@ def run(root: Path, script: str, *arguments: str, text: str = "") -> subprocess.
     path = root / "examples" / "scripts" / script
     # -I -S: nothing but the standard library.
     command = [sys.executable, "-I", "-S", str(path), *arguments]
-    return subprocess.run(command, input=text, capture_output=True, text=True, timeout=20, check=False)
+    return subprocess.run(command, input=text, capture_output=True, text=True, timeout=60, check=False)
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ def run(script: str, folder: Path, environment: dict[str, str]) -> subprocess.Co
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=280,
     )
 
 

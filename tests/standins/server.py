@@ -15,9 +15,9 @@ from typing import Any, Self
 
 from tests.standins.script import Line, Reply, Seen
 
-_PATIENCE = 10.0
+_PATIENCE = 60.0
 #: The most seconds that a reply is held.
-_HELD = 60.0
+_HELD = 120.0
 #: 529 is Anthropic's own.
 _PHRASES = {**{int(status): status.phrase for status in HTTPStatus}, 529: "Overloaded"}
 

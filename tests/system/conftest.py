@@ -76,7 +76,7 @@ class Deploy:
         input: str | bytes | None = None,
         folder: Path | None = None,
         environment: dict[str, str] | None = None,
-        timeout: float = 60,
+        timeout: float = 120,
     ) -> Done:
         """Run to the end. Raises subprocess.TimeoutExpired (and kills it) after `timeout` seconds."""
         words = [str(argument) for argument in arguments]
@@ -224,7 +224,7 @@ def listeners(ports: set[int]) -> dict[int, list[int]]:
     return held
 
 
-def check_nothing_left(mark: str, ports: set[int], *, patience: float = 5.0) -> None:
+def check_nothing_left(mark: str, ports: set[int], *, patience: float = 20.0) -> None:
     """Fail when a process, a listening port or a socket file of this test is there after `patience` seconds.
 
     A port that somebody else's process has taken in the meantime is not ours.

@@ -14,7 +14,7 @@ def agrees(group: str, environment: dict[str, str]) -> None:
     """Run the page's blocks of `group`; they must print what stands there."""
     done = subprocess.run(
         [sys.executable, "scripts/evidence.py", "--check", "--only", group],
-        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=220,
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     ran = done.stdout.splitlines()[0].removeprefix("ran: ").split()

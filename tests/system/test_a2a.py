@@ -88,7 +88,7 @@ class Desk:
 
     @asynccontextmanager
     async def client(self, binding: str, *, streaming: bool = False, agent: str = "") -> AsyncIterator[Any]:
-        async with httpx.AsyncClient(headers=self.headers, timeout=20, trust_env=False) as http:
+        async with httpx.AsyncClient(headers=self.headers, timeout=60, trust_env=False) as http:
             config = ClientConfig(httpx_client=http, streaming=streaming, supported_protocol_bindings=[binding])
             yield await create_client(self.url + agent, client_config=config)
 
@@ -215,7 +215,7 @@ def older(text: str, **more: str) -> SendMessageRequest:
 
 async def test_clients_of_the_older_version(desk: Desk) -> None:
     """The SDK's own clients of A2A 0.3, over both bindings."""
-    async with httpx.AsyncClient(headers=desk.headers, timeout=20, trust_env=False) as http:
+    async with httpx.AsyncClient(headers=desk.headers, timeout=60, trust_env=False) as http:
         card = await A2ACardResolver(http, desk.url).get_agent_card()
         found = [item for item in card.supported_interfaces if item.protocol_version == "0.3"]
         assert [(item.protocol_binding, item.url) for item in found] == [(name, desk.url) for name in BINDINGS]
@@ -283,7 +283,7 @@ async def test_a_client_that_goes_away(desk: Desk, binding: str) -> None:
         async with desk.client(binding, agent=agent) as client:
             (blocking,) = (await client.list_tasks(ListTasksRequest(context_id=f"blocking{end}"))).tasks
             for task_id in (streamed, blocking.id):
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(60):
                     while True:
                         task = await client.get_task(GetTaskRequest(id=task_id))
                         if task.status.state != TaskState.TASK_STATE_WORKING:

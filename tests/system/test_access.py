@@ -57,7 +57,7 @@ def send(url: str, token: str | None) -> httpx.Response:
     message = {"messageId": "m-1", "role": "ROLE_USER", "parts": [{"text": "hello"}]}
     body = {"jsonrpc": "2.0", "id": 1, "method": "SendMessage", "params": {"message": message}}
     headers = {"A2A-Version": "1.0"} | ({"Authorization": f"Bearer {token}"} if token else {})
-    return httpx.post(url, json=body, headers=headers, timeout=20, trust_env=False)
+    return httpx.post(url, json=body, headers=headers, timeout=60, trust_env=False)
 
 
 def test_who_may_call(guarded: Deploy) -> None:
@@ -70,7 +70,7 @@ def test_who_may_call(guarded: Deploy) -> None:
     def of(agent: str, audience: str = "guarded/back", job: str = "guarded", **more: Any) -> str:
         return issuer.mint(f"{job}/{agent}", audience, job=job, agent=agent, role="agent", **more)
 
-    assert httpx.get(back + CARD, trust_env=False).json()["name"] == "back"
+    assert httpx.get(back + CARD, trust_env=False, timeout=60).json()["name"] == "back"
     assert send(back, of("front")).json()["result"]
 
     refused = {
@@ -92,7 +92,7 @@ def test_who_may_call(guarded: Deploy) -> None:
     assert send(back, early).status_code in (401, 403)
     home.epoch_file.rename(home.epoch_file.with_suffix(".away"))
     assert send(back, early).status_code in (401, 403)
-    assert httpx.get(back + CARD, trust_env=False).status_code == 200
+    assert httpx.get(back + CARD, trust_env=False, timeout=60).status_code == 200
 
 
 def test_what_processes_know(guarded: Deploy, folder: Path) -> None:

@@ -19,8 +19,6 @@ from .test_chat import Person
 if TYPE_CHECKING:
     from tests.system.conftest import Deploy
 
-pytestmark = pytest.mark.timeout(180)
-
 JOB = """
 job: {name: shop}
 defaults: {module: shop}
@@ -96,7 +94,7 @@ def as_it_was(shop: Shop) -> None:
     shop.apply("--yes")
 
 
-def until(condition: Callable[[], object], seconds: float = 40.0) -> None:
+def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not happen"
@@ -141,7 +139,7 @@ def test_it_asks(shop: Shop) -> None:
     for answer, code in (("n\r", 1), ("y\r", 0)):
         person = Person(shop.deploy, shop.folder, "apply", "shop.yaml")
         try:
-            person.sees("apply this to shop?", within=40)
+            person.sees("apply this to shop?", within=60)
             assert shop.pids() == before
             assert person.leaves(answer) == code
         finally:
@@ -194,9 +192,9 @@ def test_work_under_way_is_ended_by_the_old_process(shop: Shop) -> None:
     assert shop.ask("hello") == f"clerk: v1 {shop.pids()['store']}"
     assert applying.poll() is None, "it waits for the work of the old process"
     gate.touch()
-    out, _ = slow.communicate(timeout=40)
+    out, _ = slow.communicate(timeout=60)
     assert json.loads(out)["answer"] == f"clerk: v1 {before['store']}"
-    out, err = applying.communicate(timeout=40)
+    out, err = applying.communicate(timeout=60)
     assert applying.returncode == 0, err
     assert not Path(f"/proc/{before['store']}").exists()
 

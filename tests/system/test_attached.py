@@ -31,7 +31,7 @@ def test_ctrl_c_stops_an_attached_job(deploy: Deploy, number: signal.Signals) ->
         read_until(attached, b"| ")
         assert deploy("ps", "hello", "--json").ok().json["status"] == "running"
         attached.send_signal(number)
-        attached.communicate(timeout=30)
+        attached.communicate(timeout=60)
     assert attached.returncode == 130
     deploy.nothing_left()
     assert deploy("ps", "hello", "--json").ok().json["status"] == "stopped"
@@ -42,7 +42,7 @@ def test_an_attached_start_ends_with_its_job(deploy: Deploy) -> None:
     with attached:
         read_until(attached, b'"line"')
         deploy("stop", "hello").ok()
-        attached.communicate(timeout=30)
+        attached.communicate(timeout=60)
     assert attached.returncode == 0
     deploy("stop", "--all").ok()
 
@@ -56,7 +56,7 @@ def test_what_was_logged_earlier_is_not_shown_again(deploy: Deploy) -> None:
         deploy("stop", "hello").ok()
         assert attached.stdout
         rest = attached.stdout.read()
-        attached.wait(30)
+        attached.wait(60)
     assert rest.count(b": ready: ") == len(agents) - 1
     deploy("stop", "--all").ok()
 
@@ -76,7 +76,7 @@ def test_logs_are_followed(deploy: Deploy, tmp_path: Path) -> None:
         deploy("query", "job", "something").ok()
         read_until(following, b"heard something")
         following.send_signal(signal.SIGINT)
-        following.communicate(timeout=10)
+        following.communicate(timeout=60)
     assert following.returncode == 130
     assert "heard something" in deploy("logs", "job", "-n", "1").ok().out
     deploy("stop", "--all").ok()
@@ -109,11 +109,11 @@ def test_an_interrupted_query_of_a_file_stops_its_job(deploy: Deploy, tmp_path: 
 
     asking = deploy.begin("query", tmp_path / "job.yaml", "something")
     with asking:
-        until = time.monotonic() + 30
+        until = time.monotonic() + 60
         while not (tmp_path / "asked").exists() and time.monotonic() < until:
             time.sleep(0.05)
         asking.send_signal(signal.SIGINT)
-        asking.communicate(timeout=30)
+        asking.communicate(timeout=60)
     assert asking.returncode == 130
     deploy.nothing_left()
 

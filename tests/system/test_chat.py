@@ -22,8 +22,6 @@ import pytest
 if TYPE_CHECKING:
     from tests.system.conftest import Deploy
 
-pytestmark = pytest.mark.timeout(120)
-
 JOB = """
 job: {name: pub}
 defaults: {module: pub}
@@ -105,7 +103,7 @@ class Person:
     def type(self, keys: str) -> None:
         os.write(self._master, keys.encode())
 
-    def sees(self, words: str, within: float = 8) -> str:
+    def sees(self, words: str, within: float = 60) -> str:
         """Wait until these words appear, after those it waited for last; what was printed up to them."""
         end = time.monotonic() + within
         while (at := self.screen.find(words, self._seen)) < 0:
@@ -116,11 +114,11 @@ class Person:
 
     def leaves(self, keys: str = CTRL_D) -> int:
         self.type(keys)
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while self._read(end):
             pass
         os.close(self._master)
-        return self._process.wait(10)
+        return self._process.wait(60)
 
     def goes(self) -> None:
         """End the command, if it still runs."""
@@ -321,7 +319,7 @@ def test_the_job_dies_in_mid_answer(shared_deploy: Deploy, folder: Path, sits: S
     person.sees("error: ")
     person.sees(READY)
     person.type(f"slow {folder / 'nothing'}\r")
-    person.sees("cellar: works, ", within=40)
+    person.sees("cellar: works, ", within=60)
     shared_deploy("stop", "pub").ok()
     person.sees("job pub is stop")
     person.sees("hint: deploy ps pub")

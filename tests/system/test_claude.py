@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from tests.system.conftest import Deploy
 
 pytest.importorskip("claude_agent_sdk")
-pytestmark = pytest.mark.timeout(240)
-
 FOLDER = Path(__file__).parent / "claude"
 JOB = "claude-team"
 
@@ -160,7 +158,7 @@ def test_killed_between_messages_and_in_one(team: Deploy, api: Messages) -> None
     asking = team.begin("query", JOB, "third", "--session", "kills", "--user", "ann", "--json")
     api.wait()
     kill(team)
-    asking.communicate(timeout=30)
+    asking.communicate(timeout=60)
     listed = team("trace", "list", "--json").ok().json["traces"]
     shown = team("trace", "show", listed[0]["trace_id"], "--json").ok().json
     (lead,) = [span for span in shown["spans"] if span["name"] == "invoke_agent lead"]
@@ -177,7 +175,7 @@ def kill(team: Deploy) -> None:
     for pid in (found := clis(team)):
         os.kill(pid, signal.SIGKILL)
     assert found
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while set(clis(team)) & set(found):
         assert time.monotonic() < end
         time.sleep(0.02)
@@ -194,9 +192,9 @@ def test_an_agent_that_dies_in_a_message_leaves_nothing_and_goes_on(team: Deploy
     below = psutil.Process(lead["pid"]).children(recursive=True)
     assert {child.pid for child in below} & set(clis(team))
     os.kill(lead["pid"], signal.SIGKILL)
-    assert asking.communicate(timeout=30)[0]
-    end = time.monotonic() + 30
-    assert psutil.wait_procs(below, timeout=10)[1] == []
+    assert asking.communicate(timeout=60)[0]
+    end = time.monotonic() + 60
+    assert psutil.wait_procs(below, timeout=60)[1] == []
     while not ready(team, lead["pid"]):
         assert time.monotonic() < end, "the agent does not come back"
         time.sleep(0.05)
@@ -276,7 +274,7 @@ def test_one_conversation_from_start_to_stop(team: Deploy, api: Messages) -> Non
 
     (cli,) = [pid for pid in set(clis(team)) - before if "poet" not in str(Path(f"/proc/{pid}/cwd").readlink())]
     os.kill(cli, signal.SIGKILL)
-    psutil.wait_procs([psutil.Process(cli)] if psutil.pid_exists(cli) else [], timeout=20)
+    psutil.wait_procs([psutil.Process(cli)] if psutil.pid_exists(cli) else [], timeout=60)
     api.say(Reply("back again"))
     third = ask(team, "still there?", "whole", job=job)
     assert third["answer"] == "back again"
@@ -287,7 +285,7 @@ def test_one_conversation_from_start_to_stop(team: Deploy, api: Messages) -> Non
     family = [each for agent in agents for each in (agent, *agent.children(recursive=True))]
     assert len(family) >= 4  # two agents, a CLI each
     team("stop", job).ok()
-    assert psutil.wait_procs(family, timeout=20)[1] == []
+    assert psutil.wait_procs(family, timeout=60)[1] == []
     assert set(clis(team)) <= before
 
 

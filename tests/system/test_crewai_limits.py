@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from tests.system.conftest import Deploy
 
 pytest.importorskip("crewai")
-pytestmark = pytest.mark.timeout(240)
-
 TAKES = 0.4
 CREW = """
 import os

@@ -16,8 +16,6 @@ from .test_chat import Person
 if TYPE_CHECKING:
     from tests.system.conftest import Deploy
 
-pytestmark = pytest.mark.timeout(180)
-
 JOB = """
 job: {name: draft}
 agents:
@@ -39,7 +37,7 @@ def test_what_init_writes_works(deploy: Deploy, tmp_path: Path) -> None:
     deploy("validate", folder / "weather-desk.yaml").ok()
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(folder)],
-        cwd=folder, env=deploy.environment, capture_output=True, text=True, timeout=100,
+        cwd=folder, env=deploy.environment, capture_output=True, text=True, timeout=280,
     )  # fmt: skip
     assert done.returncode == 0 and "2 passed" in done.stdout, done.stdout + done.stderr
     before = {path: path.read_text() for path in folder.glob("*.*") if path.is_file()}

@@ -111,7 +111,7 @@ class World:
             f"{job}/{agent}", "engine", job=job, agent=agent, group=group, role="agent"
         )
         url = self.deploy("engine", "status", "--json").ok().json["url"]
-        return httpx.Client(base_url=url, headers={"authorization": f"Bearer {token}"}, timeout=20)
+        return httpx.Client(base_url=url, headers={"authorization": f"Bearer {token}"}, timeout=60)
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +123,7 @@ def world(shared_deploy: Deploy) -> Iterator[World]:
     shared_deploy("stop", "--all").ok()
 
 
-def until(condition: Callable[[], object], seconds: float = 30.0) -> None:
+def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end
@@ -248,7 +248,7 @@ def test_the_callee_has_the_last_word(world: World) -> None:
     def call(agent: str, group: str | None) -> httpx.Response:
         token = issuer.mint(f"x/{agent}", "vault/keeper", job="x", agent=agent, group=group, role="agent")
         headers = {"authorization": f"Bearer {token}", "a2a-version": "1.0"}
-        return httpx.post(url, json=body, headers=headers, timeout=30)
+        return httpx.post(url, json=body, headers=headers, timeout=60)
 
     refused = call("robber", "testers")
     assert refused.status_code == 403 and "x/robber may not call vault/keeper" in refused.text

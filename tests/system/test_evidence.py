@@ -14,8 +14,6 @@ from teamwright.tracing import glossary
 from tests.system.conftest import check_nothing_left
 from tests.system.evidence import ROOT, agrees
 
-pytestmark = pytest.mark.timeout(240)
-
 
 @pytest.mark.parametrize("group", ["faults", "openai", "mcp"])
 def test_the_page_shows_what_its_commands_print(group: str, environment: dict[str, str], mark: str) -> None:

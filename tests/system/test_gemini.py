@@ -8,7 +8,6 @@ from tests.system.conftest import check_nothing_left
 from tests.system.evidence import agrees
 
 pytest.importorskip("google.genai")
-pytestmark = pytest.mark.timeout(240)
 
 
 def test_the_page_shows_what_its_commands_print(environment: dict[str, str], mark: str) -> None:

@@ -71,7 +71,7 @@ class Office:
     async def client(
         self, way: str, binding: str, agent: str = "lead", *, streaming: bool = False
     ) -> AsyncIterator[Any]:
-        async with httpx.AsyncClient(headers=self.headers, timeout=30, trust_env=False) as http:
+        async with httpx.AsyncClient(headers=self.headers, timeout=60, trust_env=False) as http:
             config = ClientConfig(httpx_client=http, streaming=streaming, supported_protocol_bindings=[binding])
             yield await create_client(self.url(way, agent), client_config=config)
 
@@ -120,7 +120,7 @@ def artifact(task: Task) -> str:
 
 
 async def until_over(client: Any, task_id: str) -> Task:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while True:
             task: Task = await client.get_task(GetTaskRequest(id=task_id))
             if state(task) != "WORKING":
@@ -350,7 +350,7 @@ async def test_a_full_agent_says_when_to_come_again(
         assert "TASK_STATE_COMPLETED" in text, text
         return "answered"
 
-    async with httpx.AsyncClient(headers=headers, timeout=30, trust_env=False) as client:
+    async with httpx.AsyncClient(headers=headers, timeout=60, trust_env=False) as client:
         ends = await asyncio.gather(*(ask(client, number) for number in range(AT_ONCE)))
         assert set(ends) == {"answered", "full"}
         assert await ask(client, AT_ONCE) == "answered"

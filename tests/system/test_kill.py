@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from tests.system.conftest import Deploy, Done
 
 
-pytestmark = pytest.mark.timeout(240)
-
 TEAM = Path(__file__).parent / "team" / "restless.yaml"
 #: The first file of ours that the command runs.
 COMMAND = Path(teamwright.__file__).parent / "cli" / "main.py"

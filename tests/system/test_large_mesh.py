@@ -5,8 +5,6 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-import pytest
-
 from bench.load import QUESTIONS
 from teamwright.client.launch import connect
 from teamwright.client.results import QueryResult
@@ -19,7 +17,6 @@ if TYPE_CHECKING:
 AT_ONCE = 24
 
 
-@pytest.mark.timeout(120)
 def test_many_queries_over_many_agents(deploy: Deploy) -> None:
     assert len(deploy("start", "example:large-mesh", "--json").ok().json["agents"]) == 12
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
-import pytest
 
 from teamwright.client.client import Client
 from teamwright.client.launch import connect
@@ -20,8 +19,6 @@ from teamwright.home import Home
 
 if TYPE_CHECKING:
     from tests.system.conftest import Deploy
-
-pytestmark = pytest.mark.timeout(180)
 
 AT_ONCE = 20
 CODE = '''
@@ -131,7 +128,7 @@ def retry_after(client: Client, deploy: Deploy) -> set[str | None]:
     def one(number: int) -> str | None:
         message = {"messageId": str(number), "role": "ROLE_USER", "parts": [{"text": "it"}]}
         body = {"jsonrpc": "2.0", "id": 1, "method": "SendMessage", "params": {"message": message}}
-        found = httpx.post(f"{url}/a2a/limits/queue", json=body, headers=headers, timeout=30, trust_env=False)
+        found = httpx.post(f"{url}/a2a/limits/queue", json=body, headers=headers, timeout=60, trust_env=False)
         return found.headers.get("retry-after") if "error" in found.json() else None
 
     with ThreadPoolExecutor(AT_ONCE) as pool:

@@ -20,8 +20,6 @@ from teamwright.home import Home
 if TYPE_CHECKING:
     from tests.system.conftest import Deploy
 
-pytestmark = pytest.mark.timeout(240)
-
 TEAM = Path(__file__).parent / "team" / "restless.yaml"
 MANY = 100
 

@@ -153,7 +153,7 @@ async def cancelled(session: ClientSession, deploy: Deploy) -> None:
     call = asyncio.create_task(
         session.call_tool("query_agent", {"agent": "desk/cook", "message": "wait"}, progress_callback=on_progress)
     )
-    await asyncio.wait_for(waits.wait(), 30)
+    await asyncio.wait_for(waits.wait(), 60)
     request = session._request_id - 1
     await session.send_notification(
         types.ClientNotification(
@@ -161,7 +161,7 @@ async def cancelled(session: ClientSession, deploy: Deploy) -> None:
         )
     )
     with contextlib.suppress(McpError):
-        await asyncio.wait_for(call, 30)
+        await asyncio.wait_for(call, 60)
     for _ in range(100):
         runs = (await asyncio.to_thread(deploy, "runs", "list", "--json")).ok().out
         newest = json.loads(runs)["runs"][0] if "runs" in runs else json.loads(runs.splitlines()[0])
@@ -186,7 +186,7 @@ async def test_over_http(desk: Deploy) -> None:
         assert server.stdout is not None
         line = (await asyncio.to_thread(server.stdout.readline)).decode()
         url = line.split()[2]
-        async with httpx.AsyncClient(trust_env=False) as http:
+        async with httpx.AsyncClient(trust_env=False, timeout=60) as http:
             for headers in ({}, {"authorization": "Bearer nonsense"}):
                 assert (await http.post(url, json={}, headers=headers)).status_code == 401
             operator = (desk.home / "operator.token").read_text().strip()
@@ -208,7 +208,7 @@ async def test_over_http(desk: Deploy) -> None:
         assert taken.code == 2 and "is taken" in taken.err
     finally:
         server.send_signal(signal.SIGINT)
-        _, errors = await asyncio.to_thread(server.communicate, timeout=30)
+        _, errors = await asyncio.to_thread(server.communicate, timeout=60)
     assert server.returncode in (0, 130) and b"Traceback" not in errors, errors
 
 

@@ -23,8 +23,6 @@ for module in ("claude_agent_sdk", "google.genai", "crewai"):
         found = None
     if found is None:
         pytest.skip(f"needs {module}: uv sync --extra claude --extra gemini --extra crewai", allow_module_level=True)
-pytestmark = pytest.mark.timeout(240)
-
 JOB = "mixed-providers"
 
 

@@ -20,8 +20,6 @@ from tests.system.test_mixed import tree
 if TYPE_CHECKING:
     from tests.system.conftest import Deploy
 
-pytestmark = pytest.mark.timeout(240)
-
 FOLDER = Path(__file__).parent / "claude"
 
 

@@ -24,8 +24,6 @@ from tests.system.team.rude import FAULTS, Rude
 if TYPE_CHECKING:
     from tests.system.conftest import Deploy
 
-pytestmark = pytest.mark.timeout(180)
-
 #: Seconds an answer may take; what a test may take beyond that on a busy machine.
 DURATION, SLACK = 1.0, 1.5
 #: Queries that hang at the same time; seconds for those, and for 64 MB on a busy machine.
@@ -180,7 +178,7 @@ def test_a_joined_agent_is_checked_and_its_costs_are_unknown(deploy: Deploy, tmp
         # it may be asked all the same, and whoever is told about it goes on being told by the next engine
         pid = client.status()["processes"]["engine"]
     os.kill(pid, signal.SIGKILL)
-    psutil.wait_procs([psutil.Process(pid)] if psutil.pid_exists(pid) else [], timeout=5)
+    psutil.wait_procs([psutil.Process(pid)] if psutil.pid_exists(pid) else [], timeout=60)
     with connect(Home(deploy.home), start=False, environ=deploy.environment) as client:
         assert until(client, "unhealthy")["last_error"]
         assert client.query("rude", "good go on").status == "ok"
@@ -227,7 +225,7 @@ def status(client: Client) -> dict[str, Any]:
 
 def until(client: Client, wanted: str) -> dict[str, Any]:
     """The agent once it has that status."""
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while (now := status(client))["status"] != wanted:
         assert time.monotonic() < end, now
         time.sleep(0.05)

@@ -18,8 +18,6 @@ from .test_chat import Person
 if TYPE_CHECKING:
     from tests.system.conftest import Deploy
 
-pytestmark = pytest.mark.timeout(180)
-
 JOB = """
 job: {name: night}
 defaults: {module: night}
@@ -59,7 +57,7 @@ def night(shared_deploy: Deploy) -> Iterator[Deploy]:
     shared_deploy("stop", "--all").ok()
 
 
-def until(condition: Callable[[], Any], seconds: float = 40.0) -> Any:
+def until(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
     end = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < end, "it did not happen"
@@ -111,7 +109,7 @@ def test_events_are_followed_until_ctrl_c(night: Deploy) -> None:
     try:
         time.sleep(1)  # whatever happens while it starts, it says no sooner
         night("restart", "night/bell").ok()
-        person.sees("agent.ready", within=30)
+        person.sees("agent.ready", within=60)
         assert person.leaves("\x03") == 130
     finally:
         person.goes()
@@ -126,7 +124,7 @@ def test_ps_says_what_agents_take_and_have_to_do(night: Deploy) -> None:
     assert 0 <= found["cpu"] < 64 and found["memory"] > 4 << 20
     gate.touch()
     for query in asked:
-        out, _ = query.communicate(timeout=40)
+        out, _ = query.communicate(timeout=60)
         assert json.loads(out)["answer"] == "done"
     until(lambda: (now := agent(night, "bell"))["in_flight"] == 0 and now["queued"] == 0)
 
@@ -169,10 +167,10 @@ def test_top_in_a_pipe(night: Deploy) -> None:
 def test_top_at_a_terminal(night: Deploy) -> None:
     person = Person(night, night.home.parent, "top", "--every", "0.3")
     try:
-        person.sees("guard", within=30)
-        person.sees("q leaves", within=30)
+        person.sees("guard", within=60)
+        person.sees("q leaves", within=60)
         person.resize(5, 40)
-        person.sees("1 more below", within=30)
+        person.sees("1 more below", within=60)
         person.type("c")
         assert person.leaves("q") == 0
         assert "\x1b[?1049l" in person.raw, "the terminal is as it was"
@@ -180,7 +178,7 @@ def test_top_at_a_terminal(night: Deploy) -> None:
         person.goes()
     person = Person(night, night.home.parent, "top")
     try:
-        person.sees("guard", within=30)
+        person.sees("guard", within=60)
         assert person.leaves("\x03") == 0
     finally:
         person.goes()
@@ -204,9 +202,9 @@ def test_logs_of_several(night: Deploy) -> None:
 def test_logs_are_followed_over_rotation_and_restart(night: Deploy) -> None:
     person = Person(night, night.home.parent, "logs", "-f", "night/guard", "night/bell", "--grep", "heard|ready")
     try:
-        person.sees("ready", within=30)
+        person.sees("ready", within=60)
         night("query", "night/bell", "log before").ok()
-        person.sees("heard before", within=30)
+        person.sees("heard before", within=60)
         assert "\x1b[33m" in person.raw, "warnings have a colour"
         log = night.home / "jobs/night/agents/bell.log"
         with open(log, "ab") as file:
@@ -214,9 +212,9 @@ def test_logs_are_followed_over_rotation_and_restart(night: Deploy) -> None:
         Path(log).write_bytes(log.read_bytes()[:0] + b"x" * 10_500_000 + b"\n")
         night("restart", "night/bell").ok()
         assert Path(f"{log}.1").exists()
-        person.sees("ready: ", within=30)
+        person.sees("ready: ", within=60)
         night("query", "night/bell", "log after").ok()
-        person.sees("heard after", within=30)
+        person.sees("heard after", within=60)
         assert person.leaves("\x03") == 130
     finally:
         person.goes()
@@ -227,7 +225,7 @@ def test_no_colours_on_demand(night: Deploy) -> None:
     plain = type(night)(environment, night.folder, night.home)
     person = Person(plain, night.home.parent, "logs", "night", "-n", "3")
     try:
-        person.sees("|", within=30)
+        person.sees("|", within=60)
         person.leaves("")
         assert "\x1b[3" not in person.raw
     finally:

@@ -138,7 +138,7 @@ def test_a_terminal_gets_the_answer_as_it_comes(shared_deploy: Deploy, folder: P
         flag.touch()
         rest = _read(ours, 1000)
         os.close(ours)
-        error = process.communicate(timeout=30)[1].decode()
+        error = process.communicate(timeout=60)[1].decode()
     if word == "go":
         assert (rest, process.returncode) == (b"two\r\n", 0)
         assert "-- trace" in error

@@ -134,7 +134,7 @@ def test_ctrl_c_cancels(plain: str, shared_deploy: Deploy) -> None:
     assert running.stderr is not None
     assert b"A2A 1.0" in running.stderr.readline()
     running.send_signal(signal.SIGINT)
-    out, err = running.communicate(timeout=30)
+    out, err = running.communicate(timeout=60)
     assert (running.returncode, out) == (130, b"") and b"Traceback" not in err
 
 

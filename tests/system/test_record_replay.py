@@ -22,8 +22,6 @@ from tests.system.test_hello import whole
 if TYPE_CHECKING:
     from tests.system.conftest import Deploy
 
-pytestmark = pytest.mark.timeout(240)
-
 FOLDER = Path(__file__).parent / "recorded"
 JOB = "recorded"
 KEY, TOKEN = "dummy-key-abcdef", "dummy-token-uvwxyz"

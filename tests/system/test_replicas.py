@@ -24,8 +24,6 @@ from tests.system.test_hello import whole
 if TYPE_CHECKING:
     from tests.system.conftest import Deploy
 
-pytestmark = pytest.mark.timeout(240)
-
 TEAM = Path(__file__).parent / "team" / "twins.yaml"
 SESSIONS, TURNS = 20, 3
 
@@ -81,7 +79,7 @@ class Outsider:
             self._url = f"{client.url}/a2a/twins"
         token = (deploy.home / "operator.token").read_text().strip()
         headers = {"authorization": f"Bearer {token}", "a2a-version": "1.0"}
-        self._http = httpx.Client(headers=headers, trust_env=False, timeout=30)
+        self._http = httpx.Client(headers=headers, trust_env=False, timeout=60)
 
     def call(self, agent: str, method: str, **params: Any) -> dict[str, Any]:
         body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}

@@ -60,7 +60,7 @@ def test_a_service_from_start_to_stop(deploy: Deploy) -> None:
         url = systemd.until("STATUS=").removeprefix("STATUS=at ")
         systemd.until("WATCHDOG=1")
         for probe in ("livez", "readyz"):
-            assert httpx.get(f"{url}/{probe}", trust_env=False).text == "ok"
+            assert httpx.get(f"{url}/{probe}", trust_env=False, timeout=60).text == "ok"
         again = deploy("engine", "start", "--foreground")
         assert again.code == 1 and "runs already" in again.err and "hint: deploy engine stop" in again.err
         deploy("start", HELLO).ok()
@@ -106,7 +106,7 @@ def test_it_is_ready_when_its_jobs_are(deploy: Deploy) -> None:
     answers: list[int] = []
     while not answers or answers[-1] != 200:
         with suppress(httpx.HTTPError):
-            answers.append(httpx.get(f"{status['url']}/readyz", trust_env=False, timeout=30).status_code)
+            answers.append(httpx.get(f"{status['url']}/readyz", trust_env=False, timeout=60).status_code)
     assert set(answers) <= {200, 503}
     assert deploy("query", "hello", "Greet Ada").ok().out
     assert [agent["pid"] for agent in deploy("ps", "hello", "--json").ok().json["agents"]] == [

@@ -17,8 +17,6 @@ from teamwright.home import Home
 if TYPE_CHECKING:
     from tests.system.conftest import Deploy
 
-pytestmark = pytest.mark.timeout(120)
-
 TEAM = Path(__file__).parent / "team" / "keepers.yaml"
 OTHER = """
 job: {name: waiting}

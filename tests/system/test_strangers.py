@@ -87,12 +87,12 @@ def world(shared_deploy: Deploy) -> Iterator[World]:
 
 def answers(url: str) -> bool:
     try:
-        return httpx.get(url, trust_env=False).is_success
+        return httpx.get(url, trust_env=False, timeout=60).is_success
     except httpx.ConnectError:
         return False
 
 
-def until(condition: Callable[[], object], seconds: float = 40.0) -> None:
+def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end
@@ -108,7 +108,8 @@ def test_foreign_agents_of_a_job_are_listed_and_called(world: World) -> None:
     for target in ("mixed/cmd", "mixed/net"):
         asked = world.ask("probe", f"ask {target} hello there")
         assert "hello there" in asked["answer"], asked
-    headers = {name.lower() for name in httpx.get(f"{world.url}/seen", trust_env=False).json()[-1]["headers"]}
+    last = httpx.get(f"{world.url}/seen", trust_env=False, timeout=60).json()[-1]
+    headers = {name.lower() for name in last["headers"]}
     assert "authorization" not in headers and "traceparent" in headers and "baggage" not in headers
     refused = world.ask("probe", "ask mixed/shut hello")["answer"]
     assert refused.startswith("forbidden: mixed/shut may not be called: mixed.shut wants a credential"), refused
@@ -156,7 +157,7 @@ def test_an_agent_registers_itself_under_its_own_name_only(world: World) -> None
 
     def call(method: str, path: str, token: str, **more: Any) -> httpx.Response:
         headers = {"authorization": f"Bearer {token}"}
-        return httpx.request(method, engine + path, headers=headers, timeout=20, trust_env=False, **more)
+        return httpx.request(method, engine + path, headers=headers, timeout=60, trust_env=False, **more)
 
     listed = call("POST", "/agents/register", token, json={"url": world.url, "id": "probe.it", "agent": "it"})
     assert listed.status_code == 201 and listed.json()["id"] == "outside.guest", listed.text

@@ -59,7 +59,7 @@ def own(deploy: Deploy, tmp_path: Path) -> Iterator[Path]:
     deploy.nothing_left()
 
 
-def soon(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
+def soon(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
     until = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < until, "it never came true"
@@ -103,7 +103,7 @@ def test_a_worker_that_is_killed_fails_its_message_only(deploy: Deploy, own: Pat
     asking, pid = hold(deploy, own, "front")
     os.kill(pid, signal.SIGKILL)
     with asking:
-        out, _ = asking.communicate(timeout=20)
+        out, _ = asking.communicate(timeout=60)
     assert asking.returncode == 1
     assert b"signal 9" in out
     soon(lambda: not sleepers(deploy), 2)
@@ -118,7 +118,7 @@ def test_what_it_started_ends_with_its_agent(deploy: Deploy, own: Path, agent: s
     view = deploy("ps", "own", "--json").ok().json
     os.kill(next(one["pid"] for one in view["agents"] if one["id"] == agent), signal.SIGKILL)
     with asking:
-        asking.communicate(timeout=20)
+        asking.communicate(timeout=60)
     soon(lambda: not sleepers(deploy), 5)
     soon(lambda: pid not in {process.pid for process in deploy.processes()}, 5)
     soon(lambda: deploy("ps", "own", "--json").json["status"] == "running")
@@ -129,7 +129,7 @@ def test_stopping_in_the_middle_leaves_nothing(deploy: Deploy, own: Path, agent:
     asking, _ = hold(deploy, own, agent)
     deploy("stop", "own").ok()
     with asking:
-        asking.communicate(timeout=20)
+        asking.communicate(timeout=60)
     assert sleepers(deploy) == []
 
 
