@@ -34,6 +34,10 @@ GUARD = Path(guard_module.__file__).resolve()
 PORTS = range(first := 10_000 + os.getpid() % 220 * 100, first + 100)
 
 
+#: Statuses that an agent does not keep.
+PASSING = frozenset(["starting", "stopping", "backing_off", "unhealthy"])
+
+
 class World:
     """One home with its guard. `left()` are the processes that carry this home's mark."""
 
@@ -73,7 +77,7 @@ class World:
     def spawn(self, **changes: Any) -> subprocess.Popen[bytes]:
         """Start a guard; its answer is awaited by `answer()`."""
         ours, theirs = socket.socketpair()
-        ours.settimeout(20)
+        ours.settimeout(60)
         self.lifelines.append(ours)
         with theirs:
             order = self.order(lifeline=theirs.fileno(), **changes)
@@ -117,7 +121,7 @@ class World:
     def engine(self, **message: Any) -> Any:
         """Say something to the stand-in engine."""
         info = json.loads((self.home / "engine.json").read_text())
-        with socket.create_connection(("127.0.0.1", info["port"]), timeout=20) as connection:
+        with socket.create_connection(("127.0.0.1", info["port"]), timeout=60) as connection:
             connection.sendall(json.dumps(message).encode() + b"\n")
             with connection.makefile() as file:
                 text = file.read()
@@ -138,7 +142,7 @@ class World:
         return parent is None or mark(process.parent) == f"{self.home_id}:{parent}"
 
     @staticmethod
-    def until(condition: Callable[[], Any], seconds: float = 10.0) -> float:
+    def until(condition: Callable[[], Any], seconds: float = 60.0) -> float:
         """Wait until something holds; how long it took. Raises TimeoutError."""
         begin = time.monotonic()
         while not condition():
@@ -162,7 +166,7 @@ class World:
             if guard.poll() is None:
                 guard.terminate()
         with suppress(TimeoutError):
-            self.until(lambda: all(guard.poll() is not None for guard in self.guards), 25)
+            self.until(lambda: all(guard.poll() is not None for guard in self.guards), 60)
         found = self.left()
         for guard in self.guards:
             if guard.poll() is None:
@@ -184,6 +188,8 @@ class Team:
         self.world = world
         self.events: list[tuple[Cause, AgentState, int]] = []
         self.states: dict[str, AgentState] = {}
+        self._told: dict[str, int] = {}  # agent -> how many of the events were looked at
+        self._forgotten = 0
         self.hellos: list[tuple[dict[str, Any], list[AgentState]]] = []
         self.lost = 0
         self._changed = asyncio.Event()
@@ -203,7 +209,7 @@ class Team:
         self.lost += 1
         self._changed.set()
 
-    async def until(self, condition: Callable[[], Any], seconds: float = 20.0) -> float:
+    async def until(self, condition: Callable[[], Any], seconds: float = 60.0) -> float:
         """Wait until something holds; how long it took."""
         begin = time.monotonic()
         async with asyncio.timeout(seconds):
@@ -213,13 +219,37 @@ class Team:
                     await asyncio.wait_for(self._changed.wait(), 0.02)
         return time.monotonic() - begin
 
-    async def is_(self, agent: str, *statuses: str, seconds: float = 20.0) -> AgentState:
-        """Wait until an agent has one of these statuses."""
+    async def is_(self, agent: str, *statuses: str) -> AgentState:
+        """Wait until an agent has one of these statuses; one that passes counts, where we were not told of it before.
+
+        On a busy machine an agent may have died and be healthy again before we have looked once.
+        """
+        found: list[AgentState] = []
+
+        def look() -> bool:
+            now = self.states.get(agent)
+            if now is not None and now.status in statuses:
+                self._told[agent] = len(self.events)
+                found.append(now)
+                return True
+            first = max(self._told.get(agent, 0), self._forgotten)
+            for number, (_, state, _) in enumerate(self.events[first:], first + 1):
+                if state.id == agent and state.status in PASSING.intersection(statuses):
+                    self._told[agent] = number
+                    found.append(state)
+                    return True
+            return False
+
         try:
-            await self.until(lambda: agent in self.states and self.states[agent].status in statuses, seconds)
+            await self.until(look)
         except TimeoutError:
             raise AssertionError(f"{agent} is {self.states.get(agent)}, not {statuses}") from None
-        return self.states[agent]
+        return found[0]
+
+    def forget(self) -> None:
+        """What was told so far counts no more."""
+        self.states.clear()
+        self._forgotten = len(self.events)
 
     def make(self, agent: str, **given: Any) -> LaunchOrder:
         """An order for the stand-in agent; keys of LaunchOrder, the rest goes into its config."""

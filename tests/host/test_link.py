@@ -30,7 +30,7 @@ class _Raw:
         return cls(*await asyncio.open_unix_connection(str(world.run_dir / "host.sock")))
 
     async def hear(self) -> dict[str, Any]:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             found: dict[str, Any] = json.loads(await self.reader.readline())
             return found
 

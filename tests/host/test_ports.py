@@ -26,7 +26,7 @@ def ports(port_range: range) -> Iterator[Ports]:
 
 
 def _call(port: int) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", port), timeout=5)
+    return socket.create_connection(("127.0.0.1", port), timeout=60)
 
 
 def test_a_shut_port_refuses_and_opens_again(ports: Ports, port_range: range) -> None:

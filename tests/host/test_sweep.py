@@ -33,7 +33,7 @@ def _sleep(started: list[subprocess.Popen[bytes]], mark: str = "") -> proc.Proce
     started.append(subprocess.Popen(["/bin/sleep", "300"], env=environment, start_new_session=True))
     found = proc.read(started[-1].pid)
     assert found is not None
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while proc.mark(found.pid) != mark and time.monotonic() < deadline:
         time.sleep(0.005)  # until it is exec'ed it has our environment
     return found
@@ -88,7 +88,7 @@ def test_children_of_leftovers_go_too_and_we_ourselves_stay(tmp_path: Path) -> N
         capture_output=True,
         text=True,
         check=True,
-        timeout=20,
+        timeout=60,
     )
     parent.wait()
     child, _, killed = done.stdout.partition(" ")

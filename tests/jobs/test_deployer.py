@@ -53,6 +53,12 @@ def deployment(which: Plan, line: Line, home: Home) -> Deployment:
     return Deployment(which, orders, line)
 
 
+async def settle() -> None:
+    """Let whatever can go on go on."""
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
 def ready(agent: str) -> AgentState:
     return AgentState(f"team/{agent}", "healthy")
 
@@ -81,14 +87,13 @@ async def test_a_wave_waits_for_the_one_before(home: Home) -> None:
     line = Line()
     made = deployment(plan(), line, home)
     running = asyncio.create_task(made.run())
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    await settle()
     made.feed(ready("a"), "ready")
-    await asyncio.sleep(0.01)
+    await settle()
     assert line.said == ["a,b"]
     made.feed(ready("b"), "ready")
     made.feed(ready("b"), "ready")
-    await asyncio.sleep(0.01)
+    await settle()
     assert line.said == ["a,b", "c"]
     made.feed(ready("c"), "ready")
     await running
@@ -99,9 +104,9 @@ async def test_a_killed_agent_gets_its_policy_a_crashed_one_does_not(home: Home)
     line = Line()
     made = deployment(plan(), line, home)
     running = asyncio.create_task(made.run())
-    await asyncio.sleep(0.01)
+    await settle()
     made.feed(AgentState("team/a", "backing_off", last_exit=ExitInfo(None, 9, "signal", 1)), "exited")
-    await asyncio.sleep(0.01)
+    await settle()
     assert not running.done()
     made.feed(AgentState("team/a", "backing_off", last_exit=ExitInfo(3, None, "exited", 1), tail=("x",)), "exited")
     with pytest.raises(StartFailed, match="agent a ended with exit code 3") as caught:
@@ -112,7 +117,7 @@ async def test_a_killed_agent_gets_its_policy_a_crashed_one_does_not(home: Home)
 async def test_cancelling_undoes(home: Home) -> None:
     line = Line()
     running = asyncio.create_task(deployment(plan(), line, home).run())
-    await asyncio.sleep(0.01)
+    await settle()
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
@@ -129,7 +134,7 @@ async def test_a_host_that_refuses(home: Home) -> None:
 async def test_a_host_that_is_lost(home: Home) -> None:
     made = deployment(plan(), Line(), home)
     running = asyncio.create_task(made.run())
-    await asyncio.sleep(0.01)
+    await settle()
     made.host_lost()
     with pytest.raises(StartFailed, match="host ended"):
         await running

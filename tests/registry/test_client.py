@@ -46,7 +46,7 @@ async def beat(
             interval=0.01,
         )
         task = asyncio.create_task(client.run())
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await engine.enough.wait()
         await asyncio.sleep(0.005)
         task.cancel()

@@ -33,7 +33,8 @@ class Reply:
     """One reply of the model, or how it fails.
 
     `text`: a str, or the pieces it is streamed in; `[""]` is a block of text without a word in it.
-    `delay`: seconds before the first byte; `pause`: between frames; `held`: nothing is sent before it is set.
+    `delay`: seconds before the first byte; `pause`: between frames; `held`: nothing is sent before it is set, where
+    `after` is given and it ends well: nothing more than so many frames.
     `status` from 400: an error with `error` as its message. `finish`: the vendor's own word, else what fits.
     `end`: `cut` closes the connection in mid-stream, `hang` goes silent until the client goes; both after `after`
     frames; a hang with `after=None` sends not even the head of the response.

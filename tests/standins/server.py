@@ -189,7 +189,7 @@ class StandIn(ABC):
             return seen, Reply(status=400, error=f"the test's script failed: {error!r}")
 
     async def _answer(self, writer: asyncio.StreamWriter, seen: Seen, reply: Reply) -> bool:
-        if reply.held:
+        if reply.held and not (reply.end == "well" and reply.after):
             await asyncio.to_thread(reply.held.wait, _HELD)
         if reply.delay:
             await asyncio.sleep(reply.delay)
@@ -214,6 +214,8 @@ class StandIn(ABC):
         for number, frame in enumerate(self.frames(seen, reply)):
             if reply.end != "well" and number == (reply.after or 0):
                 break
+            if reply.held and number == reply.after:
+                await asyncio.to_thread(reply.held.wait, _HELD)
             if number and reply.pause:
                 await asyncio.sleep(reply.pause)
             writer.write(b"%x\r\n%s\r\n" % (len(frame), frame))

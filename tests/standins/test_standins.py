@@ -23,7 +23,7 @@ def chat() -> Iterator[ChatCompletions]:
 
 
 def post(model: ChatCompletions, body: dict[str, object]) -> httpx.Response:
-    return httpx.post(f"{model.url}/chat/completions", json=body, timeout=5)
+    return httpx.post(f"{model.url}/chat/completions", json=body, timeout=60)
 
 
 def test_replies_come_in_order_and_then_nothing(chat: ChatCompletions) -> None:
@@ -66,7 +66,18 @@ def test_errors_cuts_and_silence(chat: ChatCompletions) -> None:
     with pytest.raises(httpx.ReadTimeout):
         httpx.post(f"{chat.url}/chat/completions", json={**ASK, "stream": True}, timeout=0.1)
     seen = chat.wait(3)
-    assert seen.gone.wait(5) and not seen.answered.is_set()
+    assert seen.gone.wait(60) and not seen.answered.is_set()
+
+
+def test_a_stream_is_held_in_its_middle(chat: ChatCompletions) -> None:
+    rest = threading.Event()
+    chat.say(Reply("a b", held=rest, after=2))
+    with httpx.stream("POST", f"{chat.url}/chat/completions", json={**ASK, "stream": True}, timeout=60) as answer:
+        lines = (line for line in answer.iter_lines() if '"content":' in line)
+        assert [json.loads(next(lines)[6:])["choices"][0]["delta"]["content"] for _ in range(2)] == ["", "a "]
+        assert not chat.wait().answered.is_set()
+        rest.set()
+        assert json.loads(next(lines)[6:])["choices"][0]["delta"]["content"] == "b"
 
 
 def test_two_at_once(chat: ChatCompletions) -> None:
@@ -79,7 +90,7 @@ def test_two_at_once(chat: ChatCompletions) -> None:
     found: list[str] = []
 
     def ask(text: str) -> None:
-        together.wait(5)
+        together.wait(60)
         body: dict[str, object] = {"model": "m", "messages": [{"role": "user", "content": text}]}
         found.append(post(chat, body).json()["choices"][0]["message"]["content"])
 
@@ -96,7 +107,7 @@ def test_gemini() -> None:
         model.say(Reply(thinking="hm", calls=[Call("f", {"a": 1})]), Reply(finish="BLOCKED"))
         url = f"{model.url}/v1beta/models/gemini-x:generateContent"
         body = {"contents": [{"role": "user", "parts": [{"text": "go"}]}]}
-        parts = httpx.post(url, json=body).json()["candidates"][0]["content"]["parts"]
+        parts = httpx.post(url, json=body, timeout=60).json()["candidates"][0]["content"]["parts"]
         assert parts[0]["thought"] and parts[1]["functionCall"]["args"] == {"a": 1}
-        assert "candidates" not in httpx.post(url, json=body).json()
+        assert "candidates" not in httpx.post(url, json=body, timeout=60).json()
         assert (model.wait().model, model.wait().user) == ("gemini-x", "go")
