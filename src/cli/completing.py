@@ -2,7 +2,7 @@
 
 `app.command` gives every parameter of these names its type, so a new command has it too:
 job, jobs, target, targets      JOB, JOB/AGENT, JOB/@GROUP, or a file
-agent, session, trace_id, run_id, id, and the two sides of the `diff` commands
+agent, session, trace_id, run_id, id, tokens, and the two sides of the `diff` commands
 
 The home is read without an engine, but for `id`, of the registry. Whatever goes wrong, there is nothing to offer, and
 no word of it.
@@ -105,6 +105,15 @@ def _revisions(call: Call, incomplete: str) -> Iterator[tuple[str, str]]:
             yield row.job, "the newest"
 
 
+def _tokens(call: Call, incomplete: str) -> Iterator[tuple[str, str]]:
+    from teamwright.engine.store.state import StateReader
+
+    with StateReader(call.home) as reader:
+        for row in reader.tokens():
+            if row.revoked is None:
+                yield row.jti[: max(8, len(incomplete))], f"{row.role} {row.subject}"
+
+
 def _registered(call: Call, incomplete: str) -> Iterator[tuple[str, str]]:
     """This one asks the engine, if there is one: the registry is in its memory."""
     from teamwright.client import launch
@@ -132,6 +141,7 @@ TYPES = {
     "trace_id": TRACE,
     "id": Named("registry id", _registered),
     "run_id": Named("run", _runs),
+    "tokens": Named("token", _tokens),
     "first": REVISION,
     "second": REVISION,
 }

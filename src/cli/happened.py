@@ -54,6 +54,8 @@ def details(event: Mapping[str, Any]) -> str:
             parts.append(last_exit(data["last_exit"]))
         if data.get("restarts"):
             parts.append(f"restart {data['restarts']}")
+    elif event["kind"].startswith("token."):
+        parts.append(f"{data['token'][:8]} of {data['of']}")
     elif event["kind"].startswith("engine."):
         parts.append(f"pid {data['pid']}")
     named = [(key, data[key]) for key in ("added", "removed", "changed", "targets") if data.get(key)]

@@ -182,14 +182,15 @@ class Client:
             time.sleep(0.05)
         raise EngineUnavailable(f"the engine was not replaced within {deadline:g} s", status=503)
 
-    def create_token(
-        self, *, job: str | None = None, ttl: float | None = None, subject: str | None = None, rpm: int | None = None,
-        registration: str | None = None, group: str | None = None,
-    ) -> dict[str, Any]:  # fmt: skip
-        """A token for a person (`job`'s front door only, or an operator's), or for the `registration` of an agent."""
+    def create_token(self, **asked: str | float | None) -> dict[str, Any]:
+        """A token: for `job`, an operator's, or for a `registration` (and `group`); `subject`, `ttl` in s, `rpm`."""
         self._writing()
-        given = {"job": job, "ttl": ttl, "subject": subject, "rpm": rpm}
-        return self._json("POST", "/tokens", {**given, "registration": registration, "group": group})
+        return self._json("POST", "/tokens", asked)
+
+    def revoke_tokens(self, tokens: Sequence[str]) -> list[dict[str, Any]]:
+        """End tokens at once, by their ids, the beginnings of these, or themselves; what they were."""
+        self._writing()
+        return list(self._json("POST", "/tokens/revoke", {"tokens": list(tokens)})["revoked"])
 
     def add_agent(self, url: str, *, name: str | None = None, group: str | None = None) -> dict[str, Any]:
         """Have the agent at an address listed in the registry, as `outside.NAME`; its entry."""

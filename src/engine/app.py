@@ -44,6 +44,7 @@ from teamwright.engine.routes import jaeger as jaeger_routes
 from teamwright.engine.routes import jobs as job_routes
 from teamwright.engine.routes import metrics as metrics_route
 from teamwright.engine.routes import sessions as session_routes
+from teamwright.engine.routes import tokens as token_routes
 from teamwright.engine.routes import traces as trace_routes
 from teamwright.engine.store import forgetting
 from teamwright.engine.store.records import AgentRecord
@@ -368,13 +369,15 @@ class Engine:
                 *engine_routes.routes(
                     self.state,
                     gate,
-                    issuer,
                     status=self.status,
                     waiting=lambda: "waiting for the host" if self._busy() and not self.link.connected else None,
                     stop=self._stop_all,
                     restart=self._restart,
                     stay=self._stay,
                     forward=self.spans.keeper.forward,
+                ),
+                *token_routes.routes(
+                    self.order.home, self.state, gate, issuer, self.bus.publish, self.strangers.revoked
                 ),
                 *job_routes.routes(self.jobs, self.applying, gate, self.idle.leave_when_empty, self.owners),
                 *session_routes.routes(self.order.home, self.state, self.upstream, gate),

@@ -37,10 +37,13 @@ class Mint:
         }
 
     def introduced(self, caller: Claims, callee: str, tags: tuple[str, ...]) -> str:
-        """What an agent shows `job/agent` that it has found; bound to the halts of the caller as its others are."""
+        """What an agent shows `job/agent` that it has found; bound to the halts of the caller as its others are, and
+        good as long as the registration token it asked with.
+        """
         return self._issuer.mint(
-            caller.sub, callee, job=caller.job, agent=caller.agent, group=caller.group, tags=tags, role="agent"
-        )
+            caller.sub, callee, job=caller.job, agent=caller.agent, group=caller.group, tags=tags, role="agent",
+            via=caller.jti if caller.role == "guest" else None,
+        )  # fmt: skip
 
     def front_door(self, caller: str, job: str, agent: str) -> str:
         """What the front door shows the agent on behalf of `caller`, whose tasks are then the caller's own."""

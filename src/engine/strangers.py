@@ -12,7 +12,7 @@ import json
 import logging
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -37,12 +37,16 @@ _URL = 2000
 
 @dataclass(frozen=True, slots=True)
 class Outsider:
-    """An agent that no job of ours has. `owner`: who registered it; None = an operator has added it."""
+    """An agent that no job of ours has. `owner`: who registered it; None = an operator has added it.
+
+    `token` is the `jti` of the token that it was last registered with.
+    """
 
     name: str
     url: str
     group: str | None = None
     owner: str | None = None
+    token: str | None = None
 
 
 class Strangers:
@@ -78,7 +82,7 @@ class Strangers:
     async def add(self, url: str, name: str | None, group: str | None) -> AgentEntry:
         """List the agent at an address, for good. Raises UserError, Refused, EngineError when it is none."""
         _check(url, self._engine.port)
-        return await self._take(url, name, group, None)
+        return await self._take(url, name, group, None, None)
 
     async def register(self, url: Any, claims: Claims, host: str | None) -> AgentEntry:
         """List the agent that a registration token is for; its address is where it calls from.
@@ -90,14 +94,22 @@ class Strangers:
         _check(url, self._engine.port)
         if _digits(urlsplit(url).hostname) != _digits(host):
             raise Refused(f"{url} is not where you call from: an agent registers at its own address, by its digits")
-        return await self._take(url, claims.agent, claims.group, claims.sub)
+        return await self._take(url, claims.agent, claims.group, claims.sub, claims.jti)
 
     def remove(self, name: str) -> None:
         """An entry was taken off the list: don't put it there again."""
         if self._outside.pop(name, None) is not None:
             self._keep()
 
-    async def _take(self, url: str, name: str | None, group: str | None, owner: str | None) -> AgentEntry:
+    def revoked(self, token: str) -> None:
+        """A registration token is good no more: what was listed with it goes."""
+        for name in [found.name for found in self._outside.values() if found.token == token]:
+            del self._outside[name]
+            self._registry.drop(OUTSIDE, name)
+
+    async def _take(
+        self, url: str, name: str | None, group: str | None, owner: str | None, token: str | None
+    ) -> AgentEntry:
         if name is not None and (fault := name_fault(name, identifier=True)):
             raise UserError(f"{name!r} {fault}")
         if len(self._outside) >= _MOST and name not in self._outside:
@@ -112,13 +124,17 @@ class Strangers:
             raise UserError("its card has no name", hint="give it one: --id NAME")
         if (known := self._outside.get(name)) is not None and known.owner != owner:
             raise Refused(f"{OUTSIDE}.{name} is somebody else's", hint="take another name")
-        self._outside[name] = Outsider(name, url, group, owner)
+        self._outside[name] = Outsider(name, url, group, owner, token)
         self._keep()
         return self._list(self._outside[name], card)
 
     def _keep(self) -> None:
         """Remember what an operator has added; who registers by himself does so again."""
-        kept = [asdict(found) for found in self._outside.values() if found.owner is None]
+        kept = [
+            {"name": found.name, "url": found.url, "group": found.group, "owner": None}
+            for found in self._outside.values()
+            if found.owner is None
+        ]
         self._state.keep_note(_ADDED, json.dumps(kept))
 
     async def _look(self, found: Outsider) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
-from teamwright.engine.store.records import AgentRecord, JobRecord
+from teamwright.engine.store.records import AgentRecord, JobRecord, TokenRow
 from teamwright.host.api import AgentState, ExitInfo
 
 _UP = frozenset(["healthy", "busy"])
@@ -126,3 +127,18 @@ def event_view(state: AgentState, cause: str) -> dict[str, Any]:
 def seconds(ns: int | None) -> float | None:
     """Unix nanoseconds as seconds."""
     return None if ns is None else ns / 1e9
+
+
+def token_view(token: TokenRow) -> dict[str, Any]:
+    """One token that was made for somebody; `status` is good, expired or revoked, times are Unix seconds."""
+    ended = "expired" if token.expires <= time.time() else "good"
+    return {
+        "id": token.jti,
+        "subject": token.subject,
+        "role": token.role,
+        "job": token.job,
+        "created_at": token.created,
+        "expires_at": token.expires,
+        "revoked_at": token.revoked,
+        "status": "revoked" if token.revoked is not None else ended,
+    }

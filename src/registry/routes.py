@@ -151,13 +151,14 @@ def routes(
     async def changes(request: Request) -> Response:
         """`ready` first; then `listed`, `changed`, `delisted`; `reset` = too much was missed, read the list again.
 
-        Goes on behind `since` or the header Last-Event-ID. Ends with the token that opened it.
+        Goes on behind `since` or the header Last-Event-ID. Ends with the token that opened it, or when that is revoked.
         """
         claims = reader(request)
         if registry.changes.watchers >= _WATCHERS:
             raise TooMany(f"there are {_WATCHERS} watchers already", retry_after=_SIGN)
         since = request.query_params.get("since") or request.headers.get("last-event-id")
-        stream = _stream(registry, since, request.query_params.get("job"), claims.exp, _eyes(host, claims))
+        job, again = request.query_params.get("job"), partial(reads or authorize, request)
+        stream = _stream(registry, since, job, claims.exp, again, _eyes(host, claims))
         return StreamingResponse(stream, media_type="text/event-stream", headers={"cache-control": "no-store"})
 
     async def introduction(request: Request) -> Response:
@@ -197,8 +198,9 @@ def _eyes(host: Host, claims: Claims) -> Sees | None:
 
 
 async def _stream(
-    registry: Registry, since: str | None, job: str | None, until: float, sees: Sees | None
+    registry: Registry, since: str | None, job: str | None, until: float, again: Callable[[], Claims], sees: Sees | None
 ) -> AsyncIterator[str]:
+    """`again` checks the token anew, before each word to its bearer: it may have been revoked meanwhile."""
     changes = registry.changes
     with changes.news() as news:
         registry.sweep()
@@ -209,6 +211,10 @@ async def _stream(
             news.clear()
             next_end = registry.sweep()
             found = changes.since(place)
+            try:
+                again()
+            except Refused:
+                return
             if found is None:
                 yield _event("reset", changes.revision, {"revision": changes.revision})
             for change in found or ():

@@ -5,6 +5,7 @@ role  operator user agent front-door engine, guest (an agent that others start)
 epoch  sum of the subject's halt counters at minting
 job, agent, group  whom the token speaks for   iss    the home's id      iat, exp, jti   rpm  calls a minute
 tags  of its card, as far as the callee's policy asks for them, where one agent has found the other
+via  jti of the registration token that it was made for: revoked with it
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from teamwright.errors import HomeError, Refused, TokenRefused
 from teamwright.home import Home, write_atomically
 from teamwright.safety.epochs import EpochFile, scopes
+from teamwright.safety.revoked import Revoked
 
 Role = Literal["operator", "user", "agent", "front-door", "engine", "guest"]
 
@@ -54,6 +56,7 @@ class Claims:
     group: str | None = None
     rpm: int | None = None
     tags: tuple[str, ...] = ()
+    via: str | None = None
 
     @property
     def scopes(self) -> tuple[str, ...]:
@@ -89,7 +92,7 @@ class Issuer:
                 f"{home.signing_key} holds no key", hint="remove it; tokens must then be made anew"
             ) from None
         issuer = cls(key, home.id, EpochFile.create(home.epoch_file))
-        issuer._keep_operator_token(home)
+        issuer.keep_operator_token(home)
         return issuer
 
     @property
@@ -109,6 +112,7 @@ class Issuer:
         role: Role,
         ttl: float = TOKEN_LIFE,
         rpm: int | None = None,
+        via: str | None = None,
         now: float | None = None,
     ) -> str:
         """A signed token for `sub` to use at `aud`, good for `ttl` seconds. Raises Refused without an epoch file."""
@@ -117,12 +121,17 @@ class Issuer:
         claims = Claims(
             iss=self._home_id, sub=sub, aud=aud, role=role, epoch=epoch, iat=round(issued, 3),
             exp=round(issued + ttl, 3), jti=uuid4().hex, job=job, agent=agent, group=group,
-            rpm=rpm, tags=tags,
+            rpm=rpm, tags=tags, via=via,
         )  # fmt: skip
         present = {name: value for name, value in asdict(claims).items() if value is not None and value != ()}
         return jwt.encode(present, self._key, algorithm="EdDSA")
 
-    def _keep_operator_token(self, home: Home) -> None:
+    def own(self, token: str) -> Claims:
+        """What a token of this home says, also one that is good no more. Raises TokenRefused for any other."""
+        return Verifier(self.public_key, self._home_id, None)._read(token)
+
+    def keep_operator_token(self, home: Home) -> None:
+        """Make the home's operator token where it is missing or good no more."""
         verifier = Verifier(self.public_key, self._home_id, self._epochs)
         try:
             verifier.check(home.operator_token.read_text().strip(), ENGINE_AUDIENCE)
@@ -132,7 +141,7 @@ class Issuer:
 
 
 class Verifier:
-    """Checks tokens of one home: signature (once per token), end, audience, halt epoch.
+    """Checks tokens of one home: signature (once per token), end, audience, halt epoch, and that none has revoked it.
 
     >>> Verifier(issuer.public_key, home.id, epochs).check(token, "hello/facts").sub
     'hello/lead'
@@ -144,6 +153,7 @@ class Verifier:
         self._key = Ed25519PublicKey.from_public_bytes(b64decode(public_key))
         self._home_id = home_id
         self._epochs = epochs
+        self._revoked = Revoked.beside(epochs.path) if epochs is not None else None
         self._clock = clock
         self._known: dict[str, Claims] = {}
 
@@ -160,6 +170,8 @@ class Verifier:
         allowed = min(grace, LONGEST_GRACE) if claims.role == "agent" else 0.0
         if self._clock() > claims.exp + allowed:
             raise TokenRefused("the token has expired")
+        if self._revoked is not None and (claims.jti in self._revoked or (claims.via or "") in self._revoked):
+            raise TokenRefused("the token was revoked")
         self._check_epoch(claims, audience)
         return claims
 
@@ -201,7 +213,7 @@ def _claims(found: dict[str, object]) -> Claims:
         tags = found.get("tags")
         found = {**found, "tags": tuple(map(str, tags)) if isinstance(tags, list) else ()}
         claims = Claims(**{name: found.get(name) for name in Claims.__slots__})  # type: ignore[arg-type]
-        text = (claims.iss, claims.sub, claims.aud, claims.role, claims.jti)
+        text = (claims.iss, claims.sub, claims.aud, claims.role, claims.jti, claims.via or "")
         numbers = (claims.epoch, claims.iat, claims.exp)
     except (TypeError, AttributeError):
         raise TokenRefused("this is not a token") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import httpx
 import pytest
@@ -10,6 +11,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from teamwright.engine.idle import Idle
+from teamwright.engine.store.state import StateReader
 from teamwright.home import Home
 from teamwright.safety.tokens import Issuer, unverified
 
@@ -82,6 +84,51 @@ async def test_tokens(inside: InProcess) -> None:
     for wrong in ({"ttl": 0}, {"ttl": "x"}, {"subject": "a/b"}, {"job": "nobody"}):
         answer = await inside.http.post("/tokens", headers=inside.operator, json=wrong)
         assert answer.status_code in (400, 404), wrong
+
+
+async def test_tokens_are_revoked(home: Home) -> None:
+    async with in_process(home) as inside:
+        await start(inside, make_plan())
+
+        async def make(**asked: Any) -> tuple[str, dict[str, str]]:
+            made = (await inside.http.post("/tokens", headers=inside.operator, json=asked)).json()
+            return made["id"], {"authorization": f"Bearer {made['token']}"}
+
+        async def asked(headers: dict[str, str]) -> int:
+            return (await inside.http.post("/a2a/team", headers=headers, content=b"{}")).status_code
+
+        async def revoke(*tokens: Any) -> httpx.Response:
+            body = {"tokens": list(tokens)}
+            return await inside.http.post("/tokens/revoke", headers=inside.operator, json=body)
+
+        (first, ada), (_, bob), (third, boss) = await make(job="team"), await make(job="team"), await make()
+        assert [await asked(who) for who in (ada, bob, boss)] == [200, 200, 200]
+        for wrong, status in (((), 400), (("",), 400), ((7,), 400), ((first[:5],), 400), (("nobody0",), 404)):
+            assert (await revoke(*wrong)).status_code == status, wrong
+        agents = Issuer.load(home).mint("team/lead", "engine", job="team", agent="lead", role="agent")
+        assert (await revoke(agents)).status_code == 400 and (await revoke("no.real.token")).status_code == 401
+        # All or none of those that are named at once.
+        assert (await revoke(first, "nobody0")).status_code == 404 and await asked(ada) == 200
+        done = (await revoke(first[:8], boss["authorization"].removeprefix("Bearer "))).json()["revoked"]
+        assert [(row["id"], row["status"]) for row in done] == [(first, "revoked"), (third, "revoked")]
+        assert [await asked(who) for who in (ada, bob, boss)] == [401, 200, 401]
+        assert (await inside.http.get("/jobs", headers=boss)).status_code == 401
+        again = (await revoke(first)).json()["revoked"][0]
+        assert again["revoked_at"] == done[0]["revoked_at"]
+        listed = (await inside.http.get("/tokens", headers=inside.operator)).json()["tokens"]
+        assert sorted(row["status"] for row in listed) == ["good", "revoked", "revoked"]
+        # The home's own token: whoever had a copy is out, the home has a new one.
+        former = inside.operator
+        assert (await revoke(former["authorization"].removeprefix("Bearer "))).status_code == 200
+        assert (await inside.http.get("/jobs", headers=former)).status_code == 401
+        assert (await inside.http.get("/jobs", headers=inside.operator)).status_code == 200
+    (home.path / "revoked").unlink()  # the engine remembers
+    async with in_process(home) as inside:
+        for who, status in ((ada, 401), (bob, 200), (boss, 401), (former, 401)):
+            assert (await inside.http.post("/a2a/team", headers=who, content=b"{}")).status_code == status
+    with StateReader(home) as reader:
+        found = [(event["kind"], event["actor"]) for event in reader.events() if "of" in event["data"]]
+    assert found == [("token.made", "operator")] * 3 + [("token.revoked", "operator")] * 3
 
 
 async def test_agents_tokens_are_renewed(inside: InProcess, home: Home) -> None:

@@ -174,10 +174,31 @@ def test_an_agent_registers_itself_under_its_own_name_only(world: World) -> None
         assert refused.status_code in (400, 403), (url, refused.text)
     for method, path in (("GET", "/jobs"), ("POST", "/tokens"), ("POST", "/v1/traces"), ("POST", "/a2a/probe")):
         assert call(method, path, token, json={}).status_code in (401, 403), path
-    flood = [call("POST", "/agents/register", other["token"], json={"url": "x"}).status_code for _ in range(30)]
-    assert flood[0] == 400 and flood[-1] == 429
+    with ThreadPoolExecutor(10) as crowd:
+        flood = list(crowd.map(lambda _: call("POST", "/agents/register", other["token"], json={}), range(60)))
+    assert {answer.status_code for answer in flood} == {400, 429}
+    assert all(int(answer.headers["retry-after"]) >= 1 for answer in flood if answer.status_code == 429)
     assert call("DELETE", "/agents/outside.guest", token).json() == {"removed": True}
     assert "outside.guest" not in world.listed()
+    assert call("POST", "/agents/register", token, json={"url": world.url}).status_code == 201
+    met = call("POST", "/agents/probe.it/introduction", token).json()
+    message = {"role": "ROLE_USER", "messageId": "m", "parts": [{"text": "find"}]}
+    body = {"jsonrpc": "2.0", "id": 1, "method": "SendMessage", "params": {"message": message}}
+
+    def visit(token: str) -> int:
+        headers = {"authorization": f"Bearer {token}", "A2A-Version": "1.0"}
+        return httpx.post(met["agent"]["url"], json=body, headers=headers, timeout=20, trust_env=False).status_code
+
+    assert visit(met["token"]) == 200
+    revoked = world.here("token", "revoke", token).ok()
+    assert revoked.out.endswith(" of outside/guest\n"), revoked
+    assert "outside.guest" not in world.listed()
+    assert visit(met["token"]) == 401
+    refused = call("POST", "/agents/register", token, json={"url": world.url})
+    assert (refused.status_code, refused.json()["error"]["message"]) == (401, "the token was revoked")
+    here = {row["subject"]: row["status"] for row in world.here("token", "list", "--all", "--json").ok().json["tokens"]}
+    assert here == {"outside/guest": "revoked", "outside/other": "good"}
+    assert "outside/guest" not in world.here("token", "list").ok().out
 
 
 def test_the_registry_of_another_engine(world: World) -> None:

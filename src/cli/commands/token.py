@@ -1,4 +1,4 @@
-"""`deploy token create`: a bearer token for somebody who asks from outside."""
+"""`deploy token create|list|revoke`: bearer tokens for those who ask from outside."""
 
 from __future__ import annotations
 
@@ -59,3 +59,56 @@ def create(
         call.emit(made)
     else:
         click.echo(made["token"])
+
+
+@command("list", group=token)
+@click.option("--all", "everything", is_flag=True, help="Those too that have expired or were revoked.")
+@click.pass_obj
+def list_tokens(call: Call, everything: bool) -> None:
+    """List the tokens that were made, the newest first. Needs no engine; the tokens themselves are not kept.
+
+    \b
+    deploy token list --all
+    """
+    from teamwright.engine.store.state import StateReader
+    from teamwright.engine.views import token_view
+
+    with StateReader(call.home) as reader:
+        views = [token_view(row) for row in reader.tokens()]
+    found = [view for view in views if everything or view["status"] == "good"]
+    if call.json:
+        call.emit({"tokens": found})
+        return
+    if not found:
+        click.echo("no token is good any more: --all shows them" if views else "there are no tokens")
+        click.echo("next: " + call.next("token create --job JOB"))
+        return
+    from datetime import datetime
+
+    from teamwright.cli.output import console, table
+
+    rows = []
+    for view in found:
+        made, ends = (f"{datetime.fromtimestamp(view[key]):%Y-%m-%d %H:%M}" for key in ("created_at", "expires_at"))
+        rows.append((view["id"][:8], view["subject"], view["role"], view["job"] or "", made, ends, view["status"]))
+    console(width=160).print(table(("ID", "FOR", "ROLE", "JOB", "MADE", "ENDS", "STATUS"), rows))
+
+
+@command("revoke", group=token)
+@click.argument("tokens", metavar="ID|TOKEN...", nargs=-1, required=True)
+@click.pass_obj
+def revoke(call: Call, tokens: tuple[str, ...]) -> None:
+    """Make tokens worthless at once, everywhere: by their ids of `token list`, or themselves.
+
+    \b
+    deploy token revoke 5f2c81d0
+    """
+    from teamwright.cli.connection import connected
+
+    with connected(call) as client:
+        gone = client.revoke_tokens(tokens)
+    if call.json:
+        call.emit({"revoked": gone})
+        return
+    for view in gone:
+        click.echo(f"revoked {view['id'][:8]} of {view['subject']}")

@@ -33,6 +33,8 @@ _KEYS = (
     "removed",
     "changed",
     "targets",
+    "token",
+    "of",
 )
 
 

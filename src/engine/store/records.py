@@ -124,7 +124,7 @@ class RevisionRow:
 
 @dataclass(frozen=True, slots=True)
 class TokenRow:
-    """A token that was made for a person. The token itself is not kept."""
+    """A token that was made for a person; times are Unix seconds. The token itself is not kept."""
 
     jti: str
     subject: str
@@ -133,3 +133,4 @@ class TokenRow:
     job: str | None
     created: float
     expires: float
+    revoked: float | None = None

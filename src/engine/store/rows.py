@@ -212,3 +212,16 @@ def write_token(db: sqlite3.Connection, token: TokenRow) -> None:
         "insert into tokens(jti, subject, audience, role, job, created, expires) values (?,?,?,?,?,?,?)",
         (token.jti, token.subject, token.audience, token.role, token.job, token.created, token.expires),
     )
+
+
+def revoke_token(db: sqlite3.Connection, token: TokenRow, at: float) -> None:
+    """Note when a token was revoked, also one that was never noted; the first time counts."""
+    db.execute(
+        "insert into tokens values (?,?,?,?,?,?,?,?) on conflict do update set revoked = coalesce(revoked, ?8)",
+        (token.jti, token.subject, token.audience, token.role, token.job, token.created, token.expires, at),
+    )
+
+
+def read_tokens(db: sqlite3.Connection) -> list[TokenRow]:
+    """Those that were made for people, the newest first."""
+    return [TokenRow(**dict(row)) for row in db.execute("select * from tokens order by created desc, jti")]

@@ -50,6 +50,8 @@ class EngineState:
             self.jobs: dict[str, JobRecord] = rows.read_jobs(db)
             self.tasks: dict[str, TaskRow] = {task.span_id: task for task in rows.read_tasks(db)}
             self._last = OrderedDict(rows.last_of_sessions(db, _SESSIONS))
+            #: Tokens that were revoked before this engine, by `jti`, and when they would have ended.
+            self.revoked = {row.jti: row.expires for row in rows.read_tokens(db) if row.revoked is not None}
             self._meta: dict[str, str] = {row["key"]: row["value"] for row in db.execute("select * from meta")}
         finally:
             db.close()
@@ -177,6 +179,14 @@ class EngineState:
         """A token was made for somebody."""
         await self._now(lambda db: rows.write_token(db, token))
 
+    async def tokens(self) -> list[TokenRow]:
+        """Every token that was made for somebody, the newest first."""
+        return await asyncio.wrap_future(self._writer.submit(rows.read_tokens))
+
+    async def revoke_token(self, token: TokenRow, at: float) -> None:
+        """A token is good no more since that Unix time."""
+        await self._now(lambda db: rows.revoke_token(db, token, at))
+
     def _keep(self, key: str, value: str) -> None:
         self._meta[key] = value
         self._later(lambda db: db.execute("insert or replace into meta values (?, ?)", (key, value)))
@@ -257,6 +267,13 @@ class StateReader:
         """What jobs were when they were started, the newest first."""
         try:
             return rows.read_revisions(self._db) if self._db is not None else []
+        except sqlite3.OperationalError:
+            return []
+
+    def tokens(self) -> list[TokenRow]:
+        """Every token that was made for somebody, the newest first."""
+        try:
+            return rows.read_tokens(self._db) if self._db is not None else []
         except sqlite3.OperationalError:
             return []
 
