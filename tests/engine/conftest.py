@@ -99,7 +99,7 @@ class StandInHost:
                 self.tell("stop", replace(state, status="stopped", pid=None, last_exit=ended))
 
     async def restart(self, orders: list[LaunchOrder], grace: float = 5.0) -> None:
-        self.said.append("restart " + ",".join(order.spec.agent for order in orders))
+        self.said.append("restart " + ",".join(order.id.partition("/")[2] for order in orders))
         self.orders += orders
         for order in orders:
             asyncio.get_running_loop().call_soon(self._begin, order)

@@ -191,6 +191,33 @@ async def test_single_agents_and_groups(inside: InProcess) -> None:
     assert inside.host.bound["team/helper"] == 9123 and inside.host.said[-1] == "restart helper"
 
 
+async def test_replicas_are_restarted_one_after_the_other(inside: InProcess) -> None:
+    await start(inside, make_plan("team", patient("lead"), patient("many", replicas=3), patient("more", replicas=2)))
+    said = inside.host.said
+    del said[:]
+    assert (await lines(inside, "/restart", {"targets": ["team/many"]}))[-1]["event"] == "done"
+    assert [line for line in said if line != "bind"] == ["restart many-0", "restart many-1", "restart many-2"]
+
+    # The next one waits until the one before is ready; one that does not get ready is the last.
+    del said[:]
+    inside.host.holds.add("team/many-1")
+    going = asyncio.create_task(lines(inside, "/restart", {"targets": ["team/many", "team/more", "team/lead"]}))
+    await until(lambda: "restart many-1,more-1" in said)
+    states = inside.engine.state.jobs["team"].agents
+    await until(lambda: states["more-1"].state.status == "healthy")
+    ended = ExitInfo(3, None, "exit", time.time_ns())
+    starting = states["many-1"].state
+    assert starting.status == "starting"
+    inside.host.tell("exited", replace(starting, status="failed", pid=None, last_exit=ended))
+    assert (await going)[-1]["event"] == "failed"
+    rounds = [line for line in said if line.startswith("restart")]
+    assert rounds == ["restart lead,many-0,more-0", "restart many-1,more-1"]
+    assert {name: (agent.wanted, agent.up) for name, agent in states.items()} == {
+        **dict.fromkeys(("lead", "many-0", "many-2", "more-0"), (True, True)),
+        **dict.fromkeys(("many-1", "more-1"), (False, False)),
+    }
+
+
 async def test_restart_takes_the_new_plan(inside: InProcess) -> None:
     await start(inside, duo())
     changed = duo(revision="r2")

@@ -238,10 +238,19 @@ class Jobs:
         return {"event": "done", "job": views[0] if len(views) == 1 else None, "jobs": views}
 
     async def _restart_agents(self, item: Selection, progress: Progress) -> None:
-        job, agents = item.job, item.agents or ()
+        """Replicas one after the other, each ready before the next: the agent is never away."""
+        job = item.job
         if job.name in self._starts:
             raise EngineError(f"job {job.name} is being changed by another command", status=409)
         self.enter(job.name)
+        try:
+            for agents in item.rounds():
+                await self._restart_round(job, agents, progress)
+        finally:
+            self.leave(job.name)
+
+    async def _restart_round(self, job: JobRecord, agents: Sequence[AgentRecord], progress: Progress) -> None:
+        """Restart agents at once, to when they are ready; those that fail stay down, and others as they are."""
         try:
             for agent in agents:
                 agent.wanted = True
@@ -256,8 +265,6 @@ class Jobs:
                 agent.wanted = False
             await finish(self.state.note_job(job))
             raise
-        finally:
-            self.leave(job.name)
 
     # --- what the host tells ------------------------------------------------------------------------
 

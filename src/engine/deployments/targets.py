@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 
 from teamwright.engine.store.records import AgentRecord, JobRecord
 from teamwright.errors import UnknownJob
@@ -18,6 +19,20 @@ class Selection:
 
     job: JobRecord
     agents: tuple[AgentRecord, ...] | None = None
+
+    def rounds(self) -> list[list[AgentRecord]]:
+        """The chosen agents so that of no agent two replicas are in one round."""
+        found: list[list[AgentRecord]] = []
+        for _, records in groupby(sorted(self.agents or (), key=_place), key=lambda record: record.agent):
+            for number, record in enumerate(records):
+                if number == len(found):
+                    found.append([])
+                found[number].append(record)
+        return found
+
+
+def _place(record: AgentRecord) -> tuple[str, int]:
+    return record.agent, record.replica or 0
 
 
 def resolve(targets: Iterable[str], jobs: Mapping[str, JobRecord]) -> list[Selection]:
