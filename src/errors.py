@@ -212,6 +212,20 @@ class ReplayDrifted(BackendError):
         super().__init__(self.MARK + difference, reason="replay_drifted", hint="record it anew with --record")
 
 
+def words_of(error: BaseException) -> str:
+    """What an exception says; nothing where its own words fail."""
+    try:
+        return str(error)
+    except Exception:
+        return ""
+
+
+def in_words(error: BaseException) -> str:
+    """What an exception is and says."""
+    name, said = type(error).__name__, words_of(error)
+    return f"{name}: {said}" if said else name
+
+
 class CodeError(TeamwrightError):
     """The user's own function, script or process failed; `reason` is a short stable word."""
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, ClassVar, cast
 
+from teamwright.agents.answers import answer_from
 from teamwright.backends import structured
 from teamwright.backends.api import Answer, Backend, Turn
 from teamwright.backends.inside import scope as inside
+from teamwright.backends.threads import in_thread, in_threads
 from teamwright.errors import TeamwrightError
 
 #: What `run` may give back: an Answer, its text, its data, or None for nothing to say.
@@ -58,7 +59,7 @@ class Agent:
         return cast(Backend, _Thinking(backend))
 
     async def run(self, turn: Turn) -> Result:
-        """Handle one message. The default hands it to the backend; an async generator of str streams its answer."""
+        """Handle one message. The default hands it to the backend; a generator of str streams its answer."""
         return await self.backend.run(turn)
 
 
@@ -106,16 +107,13 @@ async def _answer_of(agent: Agent, turn: Turn) -> Answer:
     if inspect.iscoroutinefunction(run) or inspect.isasyncgenfunction(run):
         made: Any = run(turn)
     else:
-        made = await asyncio.to_thread(run, turn)
+        made = await in_thread(run, turn)
+    if inspect.isgenerator(made):
+        made = in_threads(made)
     if isinstance(made, AsyncIterator):
         pieces: list[str] = []
         async for piece in made:
             pieces.append(str(piece))
             await turn.stream(str(piece))
         return Answer("".join(pieces))
-    result = await made if inspect.isawaitable(made) else made
-    if isinstance(result, Answer):
-        return result
-    if isinstance(result, Mapping):
-        return Answer("", data=result)
-    return Answer("" if result is None else str(result))
+    return answer_from(await made if inspect.isawaitable(made) else made)

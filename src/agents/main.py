@@ -10,7 +10,7 @@ import os
 import signal
 import socket
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from teamwright.agents.spec import REGISTRY_TOKEN, AgentSpec
 from teamwright.errors import TeamwrightError
@@ -40,13 +40,24 @@ def serve(spec: AgentSpec, sock: socket.socket) -> None:
         import uvloop
 
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(spec, sock))
+            try:
+                runner.run(_serve(spec, sock))
+            except (SystemExit, KeyboardInterrupt) as error:
+                _end_at_once(error)
     except TeamwrightError as error:
         hint = f" ({error.hint})" if error.hint else ""
         log.error("can't start: %s%s", error.message, hint)
         raise SystemExit(error.exit_code) from None
     except asyncio.CancelledError:
         raise SystemExit(0) from None
+
+
+def _end_at_once(error: BaseException) -> NoReturn:
+    """A task of the user's own raised it through the loop, whose other tasks may not end by themselves any more."""
+    log.error("ending: the agent's own code asked for it: %s: %s", type(error).__name__, error, exc_info=error)
+    for handler in logging.getLogger().handlers:
+        handler.flush()
+    os._exit(1)  # also where it wanted 0: nobody has ordered the agent to stop, so it counts as a failure
 
 
 def prepare(spec: AgentSpec) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from teamwright.agents.admission import Admissions
 from teamwright.agents.agent import Agent, answer_of
+from teamwright.agents.answers import fit
 from teamwright.agents.calling.peers import Peers
 from teamwright.agents.gate import Gate, Place, Slot
 from teamwright.agents.mcp.servers import McpServers
@@ -19,8 +20,9 @@ from teamwright.agents.spec import AgentSpec
 from teamwright.agents.turn import AgentTurn, Emit
 from teamwright.agents.work import Incoming, Outcome, Rests, State, Work
 from teamwright.backends.api import Answer, File, Tool, Usage
-from teamwright.backends.parts import said
-from teamwright.errors import LimitReached, TeamwrightError
+from teamwright.backends.parts import readable, said
+from teamwright.backends.threads import is_cancelled
+from teamwright.errors import CodeError, LimitReached, TeamwrightError, in_words
 from teamwright.tracing import vocabulary as v
 from teamwright.tracing.propagation import extract, run_from_metadata
 from teamwright.tracing.runs import RunContext, RunId
@@ -169,7 +171,7 @@ class Runner:
                     conversation=repr(tuple(_session_key(work.message, run))),
                     admissions=self._admissions,
                 )
-                answer = await answer_of(self._agent, turn)
+                answer = fit(await answer_of(self._agent, turn))
                 if not answer.text and answer.data is None:  # it gave nothing back: what it has streamed is the answer
                     answer = replace(answer, text="".join(turn.streamed))
                 if turn.attached:
@@ -181,7 +183,9 @@ class Runner:
             return Outcome(rest.state, work.run, rest.answer, _used(turn))
         except asyncio.CancelledError:
             if not work.stopped():
-                raise
+                if is_cancelled():
+                    raise
+                return _failed(work.run, turn, CodeError("the agent's code gave its own work up: CancelledError"))
             state: State = "canceled" if work.reason == "canceled" else "failed"
             text = "cancelled" if state == "canceled" else f"the agent is ending ({work.reason})"
             return Outcome(state, work.run, Answer(text), _used(turn), work.reason)
@@ -190,7 +194,7 @@ class Runner:
                 return _failed(work.run, turn, error)
             over = LimitReached("duration", "the query took longer than it may (limit duration)")
             return _failed(work.run, turn, over)
-        except Exception as error:
+        except BaseException as error:  # SystemExit and its like would end the agent's loop
             return _failed(work.run, turn, error)
         finally:
             if slot is not None:
@@ -306,16 +310,16 @@ def _describe(span: AgentSpan, outcome: Outcome, work: Work) -> None:
         span.fail(outcome.error or outcome.answer.text, reason=outcome.reason)
 
 
-def _failed(run: RunContext, turn: AgentTurn | None, error: Exception) -> Outcome:
+def _failed(run: RunContext, turn: AgentTurn | None, error: BaseException) -> Outcome:
     if isinstance(error, TeamwrightError):
         error.run_id = error.run_id or run.run_id  # a peer's failure has the peer's
         found = getattr(error, "reason", None)
         text, reason = error.message, found or _snake(type(error).__name__)
         log.warning("run failed: %s", text)
     else:
-        text, reason = f"{type(error).__name__}: {error}", "internal"
+        text, reason = in_words(error), "internal"
         log.error("run failed", exc_info=error)
-    return Outcome("failed", run, Answer(text), _used(turn), reason, error)
+    return Outcome("failed", run, Answer(readable(text)), _used(turn), reason, error)
 
 
 def _used(turn: AgentTurn | None) -> Usage:

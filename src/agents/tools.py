@@ -9,7 +9,6 @@ Sync functions run in threads; async ones in the agent's loop.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +20,7 @@ from pydantic.errors import PydanticUserError
 
 from teamwright.agents.loading import load
 from teamwright.backends.api import Tool, Turn
+from teamwright.backends.threads import in_thread
 from teamwright.errors import ToolError, UserError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -171,7 +171,7 @@ class _Call:
             values[self.arguments.turn_parameter] = turn
         if inspect.iscoroutinefunction(self.function):
             return await self.function(**values)
-        result = await asyncio.to_thread(self.function, **values)
+        result = await in_thread(self.function, **values)
         return await result if inspect.isawaitable(result) else result
 
 

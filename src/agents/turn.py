@@ -25,6 +25,7 @@ from teamwright.backends.api import (
     Tool,
     Usage,
 )
+from teamwright.backends.parts import readable
 from teamwright.errors import LimitReached, TeamwrightError
 from teamwright.tracing.runs import RunContext
 from teamwright.tracing.spans import ActiveSpan
@@ -95,6 +96,7 @@ class AgentTurn:
     async def stream(self, text: str) -> None:
         """Send a piece of the answer on its way now; kept for the end where nobody streams."""
         if text:
+            text = readable(text)
             self.streamed.append(text)
             if self._emit is not None:
                 await self._emit(text)

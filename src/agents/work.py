@@ -66,7 +66,7 @@ class Outcome:
     answer: Answer = field(default_factory=lambda: Answer(""))
     usage: Usage = field(default_factory=Usage)
     reason: str | None = None
-    error: Exception | None = None
+    error: BaseException | None = None
     streamed: str = ""
     task_id: str | None = None
 

@@ -15,7 +15,9 @@ from typing import Any
 
 from teamwright.backends import structured
 from teamwright.backends.api import Answer, File, PeerAnswer, Tool, Turn, Usage
-from teamwright.errors import LimitReached, TeamwrightError
+from teamwright.backends.parts import readable
+from teamwright.backends.threads import is_cancelled
+from teamwright.errors import LimitReached, TeamwrightError, in_words
 from teamwright.tracing import messages as genai
 from teamwright.tracing.messages import to_json
 
@@ -184,10 +186,13 @@ async def call_tool(turn: Turn, tools: Mapping[str, Tool], call: ToolCall) -> To
                 raise
             span.fail(error).result(error.message)
             return ToolResult(call, f"error: {error.message}", failed=True)
-        except Exception as error:
+        except BaseException as error:  # SystemExit and its like would end the agent's loop
+            if isinstance(error, GeneratorExit) or (isinstance(error, asyncio.CancelledError) and is_cancelled()):
+                raise
             log.warning("tool %s failed", call.name, exc_info=True)
-            span.fail(error).result(f"{type(error).__name__}: {error}")
-            return ToolResult(call, f"error: {type(error).__name__}: {error}", failed=True)
+            message = readable(in_words(error))
+            span.fail(error).result(message)
+            return ToolResult(call, f"error: {message}", failed=True)
         span.result(text)
         return ToolResult(call, text, files=files)
 
@@ -198,7 +203,7 @@ def as_text(value: Any) -> str:
         return "(no result)"
     if isinstance(value, bytes | bytearray):
         value = bytes(value).decode(errors="replace") if _is_text(bytes(value)) else f"({len(value)} bytes)"
-    text = value if isinstance(value, str) else to_json(value)
+    text = readable(value if isinstance(value, str) else to_json(value))
     if len(text) > _RESULT_LIMIT:
         return f"{text[:_RESULT_LIMIT]}\n(cut: {len(text):,} characters in all)"
     return text

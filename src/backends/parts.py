@@ -11,6 +11,11 @@ from teamwright.tracing import messages
 from teamwright.tracing.messages import Messages
 
 
+def readable(text: str) -> str:
+    """Text that can travel: half a surrogate pair, which is no UTF-8, becomes a question mark."""
+    return text if text.isascii() else text.encode(errors="replace").decode()
+
+
 def files_in(parts: Iterable[Mapping[str, Any]]) -> tuple[File, ...]:
     """The files among parts. Raises ValueError for bytes that are not base64."""
     return tuple(

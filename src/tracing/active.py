@@ -14,7 +14,7 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace as otel
 from opentelemetry.trace import Status, StatusCode
 
-from teamwright.errors import LimitReached, Refused
+from teamwright.errors import LimitReached, Refused, words_of
 from teamwright.tracing import vocabulary as v
 from teamwright.tracing.attributes import clean
 from teamwright.tracing.happenings import Happenings
@@ -131,7 +131,7 @@ class ActiveSpan(Happenings):
             else:
                 found = getattr(error, "reason", None) or getattr(error, "limit", None)
                 kind = reason or (found if isinstance(found, str) else type(error).__qualname__)
-                message = str(error) or type(error).__name__
+                message = words_of(error) or type(error).__name__
                 self._record(error)
                 if isinstance(error, LimitReached):
                     self.limit_reached(error.limit, message)

@@ -81,7 +81,7 @@ class ExecutorCode:
 
     async def _run(self) -> Answer:
         call = _current.get()
-        call.work = asyncio.ensure_future(self.executor.execute(call.context, cast(EventQueue, call)))
+        call.work = asyncio.ensure_future(self._execute(call))
         waited: list[asyncio.Future[Any]] = [call.work, call.resting]
         try:
             await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
@@ -93,6 +93,8 @@ class ExecutorCode:
         if call.work.done() and not call.resting.done():
             try:
                 call.work.result()
+            except CodeError:
+                raise
             except Exception as error:
                 log.error("the executor failed", exc_info=error)
                 raise CodeError(describe(error, __file__)) from error
@@ -101,6 +103,13 @@ class ExecutorCode:
         elif state in PARKED:
             raise Rests(_RESTING[state], Answer(call.said))
         return Answer(call.said)
+
+    async def _execute(self, call: _Call) -> None:
+        try:
+            await self.executor.execute(call.context, cast(EventQueue, call))
+        except (SystemExit, KeyboardInterrupt) as error:  # out of a task they would end the agent's loop
+            log.error("the executor wants to end the process", exc_info=error)
+            raise CodeError(describe(error, __file__)) from error
 
 
 class HostedExecution(AgentExecutor):
@@ -138,7 +147,7 @@ class HostedExecution(AgentExecutor):
         try:
             async with asyncio.timeout(_CANCEL):
                 await self._executor.cancel(context, cast(EventQueue, held))
-        except Exception as error:  # many can't cancel: then we do
+        except (Exception, SystemExit, KeyboardInterrupt) as error:  # many can't cancel: then we do
             log.debug("the executor's cancel: %s: %s", type(error).__name__, error)
         await self._runner.cancel(context.task_id)
         if call is not None and call.ended_by_itself:

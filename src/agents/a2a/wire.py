@@ -58,7 +58,7 @@ def parts_of(answer: Answer) -> list[Part]:
     parts = [Part(text=answer.text)] if answer.text else []
     if answer.data is not None:
         value = Value()
-        value.struct_value.update(_jsonable(answer.data))
+        value.struct_value.update(answer.data)
         parts.append(Part(data=value, media_type="application/json"))
     for file in answer.files:
         if file.data is not None:
@@ -210,9 +210,3 @@ def _reason(error: Mapping[str, Any]) -> str:
         if isinstance(metadata, Mapping) and isinstance(metadata.get("reason"), str):
             return str(metadata["reason"])
     return "refused"
-
-
-def _jsonable(data: Mapping[str, Any]) -> dict[str, Any]:
-    """What a Struct takes: dates, models and the like as text."""
-    made: dict[str, Any] = json.loads(json.dumps(dict(data), default=str))
-    return made

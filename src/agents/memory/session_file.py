@@ -17,6 +17,7 @@ from pathlib import Path
 
 from teamwright.agents.memory.sessions import WORDS, MemorySessions, SessionKey, Sessions
 from teamwright.backends.api import Message
+from teamwright.backends.parts import readable
 from teamwright.database import connect, migrate
 
 log = logging.getLogger(__name__)
@@ -99,7 +100,7 @@ class FileSessions:
         try:
             self._db.execute(
                 "insert into exchanges(session, user, subject, at_ns, question, answer) values (?, ?, ?, ?, ?, ?)",
-                (key.session, key.user, key.subject, self._clock(), *map(_storable, (question, answer))),
+                (key.session, key.user, key.subject, self._clock(), *map(readable, (question, answer))),
             )
         except sqlite3.Error as error:
             log.error("the session %s can't be written: %s", key.session, error)
@@ -128,8 +129,3 @@ class FileSessions:
     def close(self) -> None:
         with suppress(sqlite3.Error):
             self._db.close()
-
-
-def _storable(text: str) -> str:
-    """What SQLite takes: text with lone surrogates in it isn't UTF-8."""
-    return text if text.isascii() else text.encode(errors="replace").decode()

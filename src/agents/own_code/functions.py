@@ -9,15 +9,17 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from typing import Any, ClassVar, TypeVar
 
+from teamwright.agents.answers import answer_from
 from teamwright.agents.loading import load
 from teamwright.agents.own_code.worker import describe, is_async, misfit, wants_turn
 from teamwright.backends.api import Acquaintance, Answer, BackendConfig, File, Message, PeerAnswer, Turn
 from teamwright.backends.inside import importing
 from teamwright.backends.observed import watch
+from teamwright.backends.threads import in_thread, in_threads
 from teamwright.errors import CodeError, TeamwrightError, UserError
 from teamwright.tracing.runs import RunContext
 from teamwright.tracing.tracer import Tracer
@@ -25,8 +27,6 @@ from teamwright.tracing.tracer import Tracer
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-_END = object()
 
 
 class FunctionCode:
@@ -70,15 +70,15 @@ class FunctionCode:
                 made = self._function(*([turn.text, turn] if self._with_turn else [turn.text]))
             else:
                 arguments = [turn.text, blocking] if self._with_turn else [turn.text]
-                made = await asyncio.to_thread(self._function, *arguments)
+                made = await in_thread(self._function, *arguments)
             if inspect.isgenerator(made):
-                made = _in_threads(made)
+                made = in_threads(made)
             if isinstance(made, AsyncIterator):
                 return Answer(await _streamed(made, turn))
             return answer_from(await made if inspect.isawaitable(made) else made)
         except TeamwrightError:
             raise
-        except (Exception, SystemExit) as error:
+        except (Exception, SystemExit, KeyboardInterrupt) as error:
             log.error("the user's code failed", exc_info=error)
             raise CodeError(describe(error, __file__)) from error
         finally:
@@ -164,19 +164,6 @@ class BlockingTurn:
             self._waiting.discard(waiting)
 
 
-def answer_from(result: Any) -> Answer:
-    """What a function returned as an Answer: text, data, nothing, or one already."""
-    if isinstance(result, Answer):
-        return result
-    if isinstance(result, PeerAnswer):
-        return Answer(result.text, files=result.files, data=result.data)
-    if isinstance(result, Mapping):
-        return Answer("", data={str(key): value for key, value in result.items()})
-    if isinstance(result, bytes | bytearray):
-        return Answer(bytes(result).decode(errors="replace"))
-    return Answer("" if result is None else str(result))
-
-
 async def _streamed(pieces: AsyncIterator[Any], turn: Turn) -> str:
     said: list[str] = []
     try:
@@ -187,8 +174,3 @@ async def _streamed(pieces: AsyncIterator[Any], turn: Turn) -> str:
         if (close := getattr(pieces, "aclose", None)) is not None:
             await close()
     return "".join(said)
-
-
-async def _in_threads(pieces: Iterator[Any]) -> AsyncIterator[Any]:
-    while (piece := await asyncio.to_thread(next, pieces, _END)) is not _END:
-        yield piece
