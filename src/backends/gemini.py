@@ -20,7 +20,7 @@ from teamwright.backends.api import Account, Answer, BackendConfig, Turn, Usage
 from teamwright.backends.calls import Calling, ModelError, broken, guessed_tokens, is_local, new_client, note, refused
 from teamwright.backends.catalog import CATALOG
 from teamwright.backends.loop import Entry, Reply
-from teamwright.backends.options import Options
+from teamwright.backends.options import OWN_KEYS, Options
 from teamwright.tracing.cost import price
 from teamwright.tracing.messages import to_json
 from teamwright.tracing.spans import ModelSpan
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 _WHO = "Gemini"
 #: Names that other backends have for the same options.
 _NAMES = {"max_tokens": "max_output_tokens", "stop": "stop_sequences"}
-_OURS = ("system_instruction", "tools", "automatic_function_calling", "http_options", "response_json_schema")
 _KEYS = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
 #: The variable with the server's address: of the Gemini API, of Vertex AI.
 _ADDRESSES = ("GOOGLE_GEMINI_BASE_URL", "GOOGLE_VERTEX_BASE_URL")
@@ -62,7 +61,7 @@ class GeminiBackend:
         self._most: int = self._generation.max_output_tokens or 0
         vertex = options.flag("vertex", os.environ.get("GOOGLE_GENAI_USE_VERTEXAI", "").lower() in ("1", "true"))
         self._project = options.text("project") or os.environ.get("GOOGLE_CLOUD_PROJECT")
-        base = options.text("base_url") or os.environ.get(_ADDRESSES[vertex]) or None
+        base = options.address("base_url") or os.environ.get(_ADDRESSES[vertex]) or None
         self._base = base
         self._provider = "gcp.vertex_ai" if vertex else "gcp.gemini"
         local = base is not None and is_local(httpx.URL(base).host)
@@ -221,7 +220,7 @@ class GeminiBackend:
 def _generation(given: Mapping[str, Any], options: Options, made: Callable[..., Any]) -> Any:
     """`model_options` as the SDK has them, by its own class. Raises UserError naming the one that it doesn't take."""
     for key in given:
-        if key in _OURS:
+        if key in OWN_KEYS["gemini"]:
             raise options.wrong(f"model_options.{key} can't be set: it is the backend's own")
     try:
         return made(**{_NAMES.get(key, key): value for key, value in given.items()})

@@ -11,6 +11,7 @@ from typing import Any, cast
 from teamwright.backends import plugins
 from teamwright.backends.api import Backend, Fault
 from teamwright.backends.catalog import CATALOG
+from teamwright.backends.options import OWN_KEYS, faults
 from teamwright.errors import MissingExtra, UserError
 
 #: The backends that are built in; the module of each has `create()`.
@@ -45,6 +46,8 @@ def option_faults(
     name: str, options: Mapping[str, Any], model_options: Mapping[str, Any], folder: str
 ) -> Sequence[Fault]:
     """What is wrong with an agent's options for that backend; the job file stands in `folder`. Imports no SDK."""
+    if name in OWN_KEYS:
+        return faults(name, options, model_options)
     check = getattr(_checks(name), "faults", None)
     found: Sequence[Fault] = check(options, model_options, folder) if check is not None else ()
     return found

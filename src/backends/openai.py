@@ -19,14 +19,12 @@ from teamwright.backends.api import Account, Answer, BackendConfig, Turn, Usage
 from teamwright.backends.calls import Calling, ModelError, broken, guessed_tokens, is_local, new_client, note, refused
 from teamwright.backends.catalog import CATALOG, HOSTS
 from teamwright.backends.loop import Entry, Reply
-from teamwright.backends.options import Options
+from teamwright.backends.options import OWN_KEYS, Options
 from teamwright.tracing.cost import price
 from teamwright.tracing.messages import to_json
 from teamwright.tracing.spans import ModelSpan
 
 OFFICIAL = "https://api.openai.com/v1"
-#: Keys of a request that are ours.
-_OURS = ("model", "messages", "tools", "stream", "stream_options", "response_format")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +39,7 @@ class Server:
     @classmethod
     def of(cls, options: Options, environ: Mapping[str, str]) -> Self:
         """From `base_url` and `key_variable`, else OpenAI's variables. Raises UserError."""
-        base = options.text("base_url") or environ.get("OPENAI_BASE_URL") or OFFICIAL
+        base = options.address("base_url") or environ.get("OPENAI_BASE_URL") or OFFICIAL
         try:
             url = httpx.URL(base)
         except httpx.InvalidURL as error:
@@ -90,7 +88,7 @@ class OpenAIBackend:
         """Read the options and make the client; nothing is asked of the server yet. Raises UserError."""
         options = Options(self.name, config.options, CATALOG[self.name].options or ())
         for key in config.model_options:
-            if key in _OURS:
+            if key in OWN_KEYS[self.name]:
                 raise options.wrong(f"model_options.{key} can't be set: it is the backend's own")
         self._config = config
         self._calling = Calling.of(config, options)

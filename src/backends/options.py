@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
+from teamwright.backends.api import Fault
 from teamwright.errors import UserError
+
+#: Keys of `model_options` that the backends below set themselves.
+OWN_KEYS: Mapping[str, tuple[str, ...]] = {
+    "gemini": (
+        "system_instruction", "tools", "automatic_function_calling", "http_options", "response_json_schema",
+    ),
+    **dict.fromkeys(
+        ("openai", "crewai"), ("model", "messages", "tools", "stream", "stream_options", "response_format")
+    ),
+}  # fmt: skip
 
 
 class Options:
@@ -29,6 +41,18 @@ class Options:
         value = self._given.get(key)
         if value is not None and not (isinstance(value, str) and value):
             raise self._not(key, "a text")
+        return value
+
+    def address(self, key: str) -> str | None:
+        value = self.text(key)
+        if value is not None and not _is_address(value):
+            raise self._not(key, "like http://127.0.0.1:11434/v1")
+        return value
+
+    def function(self, key: str) -> str | None:
+        value = self.text(key)
+        if value is not None and not all(value.partition(":")):
+            raise self._not(key, "module:function")
         return value
 
     def words(self, key: str) -> tuple[str, ...]:
@@ -63,3 +87,37 @@ class Options:
 
     def _not(self, key: str, what: str) -> UserError:
         return self.wrong(f"backend_options.{key} must be {what}, not {self._given[key]!r}")
+
+
+def faults(backend: str, options: Mapping[str, Any], model_options: Mapping[str, Any]) -> list[Fault]:
+    """What is wrong with the values that a job file gives gemini, openai or crewai; keys are looked at elsewhere."""
+    found = []
+    for key, value in options.items():
+        try:
+            if value is not None and key in _READ:
+                _READ[key](Options(backend, {key: value}, (key,)), key)
+        except UserError as error:
+            words = error.message.removeprefix(f"backend {backend}: backend_options.{key} ")
+            found.append(Fault(("backend_options", key), words, error.hint))
+    own = [key for key in model_options if key in OWN_KEYS[backend]]
+    return found + [Fault(("model_options", key), "can't be set: it is the backend's own") for key in own]
+
+
+def _is_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+_READ: Mapping[str, Callable[[Options, str], object]] = {
+    "base_url": Options.address,
+    "crew": Options.function,
+    **dict.fromkeys(("key_variable", "project", "location", "role", "goal"), Options.text),
+    **dict.fromkeys(("fallback_models", "deny"), Options.words),
+    **dict.fromkeys(("stream", "thoughts", "vertex"), lambda options, key: options.flag(key, False)),
+    "retries": lambda options, key: options.count(key, 0),
+    "timeout": lambda options, key: options.seconds(key, 1.0),
+    "headers": Options.mapping,
+}

@@ -286,6 +286,8 @@ class AgentResolver:
         for fault in given:
             tell = self._findings.warn if fault.warning else self._findings.report
             tell(self._origin(path[1], *fault.path), fault.message, fault.hint)
+        if backend.name == "crewai" and ":" in (crew := str(entry.backend_options.get("crew"))):
+            self._findings.fault(self._origin(path[1], "backend_options", "crew"), check_function(crew, self._roots))
         if isinstance(entry.auth, str) and backend.name != "claude":
             self._findings.warn(self._origin(path[1], "auth"), f"does nothing for the backend {backend.name}")
 

@@ -66,6 +66,10 @@ TOOLS = '''
     def shout(word: str) -> str:
         """Says it loud."""
         return word.upper()
+
+    def weigh(things: dict[str, dict[str, float]]) -> str:
+        """Weighs things."""
+        return f"{things['bread']['kg']} kg"
 '''
 
 
@@ -79,7 +83,7 @@ def crews(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         outside = f"http://127.0.0.1:{door.getsockname()[1]}"
         common: dict[str, Any] = {
             "backend": "crewai",
-            "tools": ("shouting:shout",),
+            "tools": ("shouting:shout", "shouting:weigh"),
             "environment": {
                 "HOME": str(folder / "person"), "MODEL_URL": model.url, "HTTPS_PROXY": outside, "HTTP_PROXY": outside,
                 "NO_PROXY": "127.0.0.1",
@@ -159,6 +163,19 @@ def test_a_crew_with_tools_of_an_mcp_server(world: World) -> None:
     shouted = tools["execute_tool words_shout"]  # and the server was told which call it is
     assert f"00-{said.trace_id}-{shouted['span_id']}-01" in said.text
     assert tools["execute_tool add"].attributes["gen_ai.tool.call.result"] == "12"
+
+
+def test_a_model_is_told_the_whole_schema_of_a_tool(world: World) -> None:
+    """CrewAI writes into the schemas that it gets, down to the last object of any keys."""
+    call = Call("weigh", {"things": {"bread": {"kg": 2}}})
+    said = ask(world, "given", Reply("nothing"), Reply(calls=[call]), echo("wrote: "))
+    assert said.text == "wrote: 2.0 kg"
+    (told,) = (
+        tool["function"]["parameters"]["properties"]["things"]
+        for tool in world.model.wait(2).body["tools"]
+        if tool["function"]["name"] == "weigh"
+    )
+    assert told["additionalProperties"] == {"additionalProperties": {"type": "number"}, "type": "object"}
 
 
 def test_a_tool_of_the_crew_that_raises_or_is_denied(world: World) -> None:

@@ -122,7 +122,7 @@ class Exchange:
             if message.parent_tool_use_id:
                 self._agents.heard(message, at_ns)
             else:
-                self._connection.messages.extend(results)
+                self._calls.shown(results)
         return None
 
     def _near_a_limit(self, about: Any) -> None:

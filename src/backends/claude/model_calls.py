@@ -8,7 +8,7 @@ what came of it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from teamwright.backends.api import Turn, Usage
@@ -48,6 +48,7 @@ class ModelCalls:
         self._attempt = 1
         self._pause: asyncio.TimerHandle | None = None
         self._compacting = False
+        self._early: list[Mapping[str, Any]] = []
         #: Whether the last reply broke off.
         self.cut = False
 
@@ -101,6 +102,10 @@ class ModelCalls:
             if kind == "content_block_delta":
                 return str(event["delta"].get("text") or "")
         return ""
+
+    def shown(self, results: Sequence[Mapping[str, Any]]) -> None:
+        """What the model will be shown next; what the CLI refuses while the reply still comes stands behind it."""
+        (self._early if self.under_way else self.messages).extend(results)
 
     def compacting(self, at_ns: int) -> None:
         """What was requested is a summary of the conversation."""
@@ -170,6 +175,8 @@ class ModelCalls:
         if self._span is not None:
             self._span.end(at_ns)
             self._span = None
+            self.messages.extend(self._early)
+            self._early.clear()
 
     def _answer(self, span: ModelSpan) -> str:
         reply = self._reply

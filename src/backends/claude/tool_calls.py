@@ -24,6 +24,7 @@ from teamwright.backends.api import File, Tool, Turn, Usage
 from teamwright.backends.asking import ASK_USER
 from teamwright.backends.claude.connection import Called, Hooked, denial, plain, result
 from teamwright.backends.claude.options import BUILTIN_TOOLS
+from teamwright.backends.inside import claude_words as words
 from teamwright.errors import LimitReached
 from teamwright.tracing import messages as genai
 from teamwright.tracing.spans import ActiveSpan, ToolSpan
@@ -151,9 +152,12 @@ class ToolCalls:
             self._begin(call_id, passed).fail(text, reason="ToolError").result(text).end(at_ns)
             return
         asked = self._seen.get(call_id) or _Asked("unknown", {}, at_ns)
+        self._turn.count(Usage(tool_calls=1))  # no hook has asked whether it may be made
         span = self._begin(call_id, asked)
-        if asked.name not in BUILTIN_TOOLS:
-            span.fail(text, reason="unknown_tool")
+        if words.unreadable(asked.arguments) is not None:
+            span.fail(text, reason="malformed_arguments")
+        elif asked.name not in BUILTIN_TOOLS:
+            span.fail(text, reason="ToolError" if asked.name in self._tools else "unknown_tool")
         elif _ABSENT in text or _FORBIDDEN in text:
             rule = "builtin_tools" if _ABSENT in text else "deny"
             span.denied("not allowed by the job", rule=f"backend_options.{rule}").fail(text, reason=_DENIED)
@@ -208,11 +212,11 @@ class ToolCalls:
                 span.end(at_ns)
 
     def _begin(self, call_id: str, asked: _Asked) -> ToolSpan:
-        tool = self._tools.get(asked.name)
+        tool, broken = self._tools.get(asked.name), words.unreadable(asked.arguments)
         span = self._spans[call_id] = self._turn.tracer.tool_call(
             name=asked.name,
             call_id=call_id,
-            arguments=asked.arguments,
+            arguments=asked.arguments if broken is None else broken,
             source=tool.source if tool is not None else "builtin" if asked.name in BUILTIN_TOOLS else None,
             server=tool.server if tool is not None else None,
             parent=self._parent_of(asked.agent_id),

@@ -55,7 +55,7 @@ class CrewAIBackend:
         self._role = options.text("role") or config.agent
         self._goal = options.text("goal") or _GOAL
         self._deny = options.words("deny")
-        made_by = options.text("crew")
+        made_by = options.function("crew")
         if config.model or made_by is None:
             models = _Models()
             await models.open(config)
@@ -202,8 +202,6 @@ async def _in_thread(work: Callable[[], str], name: str) -> str:
 def _function(path: str, options: Options) -> Callable[..., Any]:
     """What makes the crew: `module:function`."""
     module, _, name = path.partition(":")
-    if not module or not name:
-        raise options.wrong(f"backend_options.crew must be module:function, not {path!r}")
     try:
         found = getattr(importlib.import_module(module), name, None)
     except ModuleNotFoundError as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +139,7 @@ def tool(bridge: Bridge, watcher: Watcher, ours: Tool) -> Any:
 
         @classmethod
         def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
-            return {"type": "object", "properties": {}, **ours.parameters}
+            return deepcopy({"type": "object", "properties": {}, **ours.parameters})  # CrewAI writes into what it gets
 
     class Bridged(BaseTool):  # type: ignore[misc]
         """Calls a tool of the agent."""

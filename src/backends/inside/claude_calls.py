@@ -30,6 +30,7 @@ class Calls:
         self._attempt = 1
         self._next = 0
         self._compacting = False
+        self._early: list[dict[str, Any]] = []
 
     def requesting(self, at: int) -> None:
         """A request goes out."""
@@ -71,6 +72,10 @@ class Calls:
         self._reply.blocks = dict(enumerate(message.get("content") or ()))
         self._reply.stop = message.get("stop_reason") or "end_turn"
         self._finish(at)
+
+    def shown(self, results: list[dict[str, Any]]) -> None:
+        """What the model will be shown next; what the CLI refuses while the reply still comes stands behind it."""
+        (self._early if self._number else self._messages).extend(results)
 
     def compacting(self) -> None:
         """What was requested is a summary of the conversation."""
@@ -124,6 +129,8 @@ class Calls:
             about["answer"] = {"role": "assistant", "parts": [{"type": "text", "content": "(a summary)"}]}
         self._scope.end(self._number, at, **about)
         self._number = 0
+        self._messages += self._early
+        self._early = []
 
     def _finish(self, at: int) -> None:
         reply = self._reply

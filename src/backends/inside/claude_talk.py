@@ -34,7 +34,6 @@ class Exchange:
         self._place = scope.place()
         self._servers = servers
         self._calls = Calls(scope, self._place, model, system, messages)
-        self._messages = messages
         self._last = now()
         self._tools: dict[str, int] = {}
         self._seen: dict[str, tuple[str, Any]] = {}
@@ -85,7 +84,7 @@ class Exchange:
             if block.get("type") == "tool_result":
                 self._result(block, at)
         if inner is None:
-            self._messages += words.messages_of(content)
+            self._calls.shown(words.messages_of(content))
         elif (agent := self._agent_of(inner)) is not None:
             agent.told(content)
 
@@ -167,8 +166,10 @@ class Exchange:
             self._end(call_id, ended or at, text, "tool_failed" if ended else "denied")
         elif call_id in self._seen:  # no hook was asked: there is no such tool
             name, arguments = self._seen[call_id]
-            self._begin(call_id, name, arguments, None, at)
-            self._end(call_id, at, text, "denied" if call_id in self._denied else "unknown_tool")
+            broken = words.unreadable(arguments)
+            self._begin(call_id, name, arguments if broken is None else broken, None, at)
+            reason = "unknown_tool" if broken is None else "malformed_arguments"
+            self._end(call_id, at, text, "denied" if call_id in self._denied else reason)
 
     def _end(self, call_id: str, at: int, result: str, reason: str | None = None) -> None:
         if call_id not in RUNNING:

@@ -107,6 +107,12 @@ def plain(content: Any) -> str:
     return "" if content is None else json.dumps(content, ensure_ascii=False, default=str)
 
 
+def unreadable(arguments: Any) -> str | None:
+    """What came instead of arguments where it was no JSON: the CLI shows it in a wrapping of its own."""
+    found = arguments.get("__unparsedToolInput") if isinstance(arguments, dict) and len(arguments) == 1 else None
+    return str(found.get("raw", "")) if isinstance(found, dict) else None
+
+
 def reason_of(word: Any) -> str:
     """A short stable word for an error of the API, by the CLI's name for it."""
     return _WORDS.get(str(word), "backend_error")

@@ -172,14 +172,19 @@ def test_a_client_that_goes_on(world: World, agent: str) -> None:
 
 @both
 def test_a_hook_of_the_user_says_no_and_a_tool_is_not_there(world: World, agent: str) -> None:
-    world.script(Reply(calls=[Call(TOOL, {"city": "Secret"}), Call("Nothing", {})]), Reply("well"))
+    calls = [Call(TOOL, {"city": "Secret"}, "c1"), Call("Nothing", {}, "c2"), Call(TOOL, '{"city": "Ro', "c3")]
+    world.script(Reply(calls=calls), Reply("well"))
     said = world.ask("once go", agent)
     assert said.text.startswith("well")
-    tools = {span["name"]: span for span in world.tools(said.trace_id)}
-    secret = tools["execute_tool weather"]
+    tools = {span.attributes["gen_ai.tool.call.id"]: span for span in world.tools(said.trace_id)}
+    secret, nothing, broken = (tools[call.id] for call in calls)
     assert (secret["status"], secret.attributes["error.type"], "denied" in secret["events"]) == (2, "denied", True)
     assert "that is secret" in secret["message"]
-    assert tools["execute_tool Nothing"].attributes["error.type"] == "unknown_tool"
+    assert (nothing["name"], nothing.attributes["error.type"]) == ("execute_tool Nothing", "unknown_tool")
+    assert broken.attributes["error.type"] == "malformed_arguments"
+    assert json.loads(broken.attributes["gen_ai.tool.call.arguments"]) == '{"city": "Ro'
+    *_, asked, first, second, third = json.loads(world.chats(said.trace_id)[1].attributes["gen_ai.input.messages"])
+    assert [one["role"] for one in (asked, first, second, third)] == ["assistant", "tool", "tool", "tool"]
 
 
 @both
