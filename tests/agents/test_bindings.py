@@ -232,6 +232,24 @@ def test_versions_types_and_extensions(team: Team) -> None:
     assert (gone.status_code, gone.json()["error"]["details"][0]["reason"]) == (404, "TASK_NOT_FOUND")
 
 
+@pytest.mark.parametrize("body", [b"", b"{", b'"\xff"', b"[" * 5000])
+def test_what_is_no_json_is_the_callers_fault(team: Team, body: bytes) -> None:
+    for path in ("/", "/message:send", "/message:stream", "/v1/message:send"):
+        version = "0.3" if path.startswith("/v1") else "1.0"
+        answer = httpx.post(team.url("worker") + path, content=body, headers={**bearer(team), "A2A-Version": version})
+        if path == "/":
+            assert (answer.status_code, answer.json()["error"]["code"]) == (200, -32700)
+        else:
+            assert (answer.status_code, answer.json()["error"]["status"]) == (400, "INVALID_ARGUMENT")
+
+
+def test_an_older_method_needs_the_older_version(team: Team) -> None:
+    call = {"jsonrpc": "2.0", "id": 7, "method": "tasks/get", "params": {"id": "nobody"}}
+    for version, code in {"1.0": -32009, "0.3": -32001, "": -32001}.items():
+        answer = httpx.post(team.url("worker"), json=call, headers={**bearer(team), "A2A-Version": version}).json()
+        assert (answer["id"], answer["error"]["code"]) == (7, code)
+
+
 def test_clients_of_the_older_version(team: Team) -> None:
     url, headers = team.url("worker"), bearer(team)
 

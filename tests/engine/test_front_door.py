@@ -311,6 +311,10 @@ async def test_the_card(door: Door) -> None:
     ("body", "code"),
     [
         (b"{", -32700),
+        (b'"\xff"', -32700),
+        (b"[" * 5000, -32700),
+        (b'{"jsonrpc": "2.0", "id": 1, "method": "GetTask", "params": {"id": "\\ud83d"}}', -32700),
+        (b'{"jsonrpc": "2.0", "id": 1, "method": "GetTask", "params": {"id": "a", "historyLength": NaN}}', -32700),
         (b"[]", -32600),
         (b'{"jsonrpc": "2.0", "id": 1}', -32600),
         (b'{"jsonrpc": "1.0", "id": 1, "method": "GetTask"}', -32600),

@@ -26,6 +26,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from teamwright.agents.a2a.bodies import checked_rest, checked_rpc
 from teamwright.agents.a2a.card_route import CardRoute
 from teamwright.agents.a2a.refusals import FORBIDDEN, TOO_LARGE, UNAUTHENTICATED, WRONG_TYPE
 from teamwright.agents.a2a.wire import EXTENSIONS
@@ -178,13 +179,13 @@ def build_app(
     builder = ContextBuilder()
     rest = create_rest_routes(handler, context_builder=builder, enable_v0_3_compat=True)
     routes = [
-        *create_jsonrpc_routes(handler, "/", context_builder=builder, enable_v0_3_compat=True),
+        *map(checked_rpc, create_jsonrpc_routes(handler, "/", context_builder=builder, enable_v0_3_compat=True)),
         CardRoute(agent_card_to_dict(card)).route(CARD_PATH),
         Route("/livez", well),
         # Nothing is served before the backend is open, so whoever gets an answer here may ask.
         Route("/readyz", well),
         *(Route(path, _of_engine(answering), methods=["POST"]) for path, answering in (for_engine or {}).items()),
-        *(route for route in rest if isinstance(route, Route)),  # without those of tenants: we have none
+        *(checked_rest(route) for route in rest if isinstance(route, Route)),  # without those of tenants: we have none
     ]
     return Guarded(Starlette(routes=routes), door)
 

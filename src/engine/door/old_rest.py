@@ -57,7 +57,7 @@ def parse(method: str, request: Request, body: bytes) -> OldCall:
     if method not in rpc.QUERIES:
         return OldCall(1, method, {}, request.method, target, body)
     try:
-        given = json.loads(body)
+        given = rpc.read_json(body)
     except (ValueError, RecursionError) as error:
         raise rpc.RpcError(rpc.PARSE_ERROR, f"the body is not JSON: {error}") from None
     if not isinstance(given, dict):

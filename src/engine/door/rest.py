@@ -59,7 +59,7 @@ def parse(method: str, request: Request, body: bytes) -> rpc.Call:
     params.pop("A2A-Version", None)
     if body.strip():
         try:
-            given = json.loads(body)
+            given = rpc.read_json(body)
         except (ValueError, RecursionError) as error:
             raise rpc.RpcError(rpc.PARSE_ERROR, f"the body is not JSON: {error}") from None
         if not isinstance(given, dict):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -46,6 +47,8 @@ OLD = frozenset(
     ]
 )
 EXTENDED_CARD = frozenset(["GetExtendedAgentCard", "agent/getAuthenticatedExtendedCard"])
+#: What may be half of a pair, or both.
+_HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 _ERROR_INFO = "type.googleapis.com/google.rpc.ErrorInfo"
 
 
@@ -83,10 +86,22 @@ class Call:
     params: dict[str, Any]
 
 
+def read_json(body: bytes) -> Any:
+    """What a body holds. Raises ValueError for what is not JSON: NaN and half surrogate pairs, too."""
+    data = json.loads(body, parse_constant=_no_json)
+    if _HALF.search(body):
+        json.dumps(data, ensure_ascii=False).encode()
+    return data
+
+
+def _no_json(constant: str) -> None:
+    raise ValueError(f"{constant} is no number of JSON")
+
+
 def parse(body: bytes) -> Call:
     """The call in a request's body. Raises RpcError."""
     try:
-        data = json.loads(body)
+        data = read_json(body)
     except (ValueError, RecursionError) as error:
         raise RpcError(PARSE_ERROR, f"the body is not JSON: {error}") from None
     if not isinstance(data, Mapping):
