@@ -6,68 +6,24 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
+from teamwright.tracing.masking import MASK, redact, without_keys
 from teamwright.tracing.redaction import Masks, Rule
-from teamwright.tracing.vocabulary import CONTENT, CONTENT_PREFIXES
+from teamwright.tracing.vocabulary import CONTENT, CONTENT_PREFIXES, EXCEPTION_MESSAGE, EXCEPTION_STACKTRACE, REASON
+
+__all__ = ["MASK", "STATUS_MESSAGE", "Content", "Policy", "policy", "redact", "without_keys", "without_words"]
 
 Content = Literal["full", "redacted", "off"]
 #: Given an attribute's name and value, what to record instead; None = leave it out.
 Policy = Callable[[str, Any], Any]
 
-MASK = "[redacted]"
 #: What a policy is told that a status message is called: no attribute's name.
 STATUS_MESSAGE = "status message"
-# Each rule: what must stand in the text (in lower case) for it to be tried at all, the pattern, the mask.
-# Repetitions before the telling character are bounded: a megabyte of `a` must not take quadratic time.
-_RULES: tuple[tuple[tuple[str, ...], re.Pattern[str], str], ...] = (
-    # Order matters: whole headers and URLs before the bare keys that may stand in them.
-    (("bearer", "basic"), re.compile(r"(?i)\b(bearer|basic)\s{1,8}[a-z0-9._~+/=-]{8,}"), rf"\1 {MASK}"),
-    (("eyj",), re.compile(r"\beyJ[\w-]{5,}\.[\w-]{5,}\.[\w-]*"), MASK),  # JWT
-    (("://",), re.compile(r"(?i)\b(\w{1,20}://[^\s:/@\"]{1,256}):[^\s@/\"]{1,256}@"), rf"\1:{MASK}@"),
-    (("sk-", "sk_", "pk-", "pk_", "rk-", "rk_"), re.compile(r"\b(?:sk|pk|rk)[-_][A-Za-z0-9_-]{16,}"), MASK),
-    (("akia", "asia"), re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"), MASK),
-    (("aiza",), re.compile(r"\bAIza[0-9A-Za-z_-]{30,}"), MASK),
-    (
-        ("gh", "glpat", "xox"),
-        re.compile(r"\b(?:gh[opsur]|github_pat|glpat|xox[abprs])[-_][A-Za-z0-9_-]{16,}"),
-        MASK,
-    ),
-    (
-        ("private key",),
-        re.compile(r"-----BEGIN [A-Z ]{0,32}PRIVATE KEY-----.*?(?:-----END [A-Z ]{0,32}PRIVATE KEY-----|$)", re.DOTALL),
-        MASK,
-    ),
-    (
-        ("key", "secret", "passw", "token"),
-        # key = value in text, JSON and JSON inside JSON; stops before the closing quote, so JSON stays valid
-        re.compile(
-            r"(?i)((?:api[-_ ]?key|access[-_ ]?key|secret|password|passwd|(?:auth|access|refresh)[-_ ]?token)\w{0,32}"
-            r"[\\\"']{0,8}\s{0,8}[:=]\s{0,8}[\\\"']{0,8})(?!\[redacted\])[^\s\"'\\,;&}\]]{4,}"
-        ),
-        rf"\1{MASK}",
-    ),
-    # the last one is about people, not about keys: see `without_keys`
-    (("@",), re.compile(r"[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}"), MASK),
-)
-
-
-def redact(text: str) -> str:
-    """`text` with keys, tokens, passwords and e-mail addresses masked. JSON stays valid JSON."""
-    return _masked(text, _RULES)
-
-
-def without_keys(text: str) -> str:
-    """`text` with keys, tokens and passwords masked, and people's addresses as they are."""
-    return _masked(text, _RULES[:-1])
-
-
-def _masked(text: str, rules: Iterable[tuple[tuple[str, ...], re.Pattern[str], str]]) -> str:
-    lowered = text.lower()
-    for needles, pattern, replacement in rules:
-        for needle in needles:
-            if needle in lowered:
-                text = pattern.sub(replacement, text)
-                break
-    return text
+#: In the text of errors there may be anything.
+_WORDS = CONTENT | {STATUS_MESSAGE, EXCEPTION_MESSAGE}
+#: A reason that is a word of ours, as `process_lost`; others are sentences.
+_CODE = re.compile(r"[\w.:-]{0,64}")
+#: Where in the code an exception came from; the lines between may hold what somebody said.
+_PLACE = re.compile(r'[ |+-]*File "[^"\n]+", line \d+(?:, in \S+)?')
 
 
 def policy(content: Content, rules: Iterable[Rule] = ()) -> Policy | None:
@@ -85,11 +41,20 @@ def policy(content: Content, rules: Iterable[Rule] = ()) -> Policy | None:
         return value
 
     def off(name: str, value: Any) -> Any:
-        if name in CONTENT or name.startswith(CONTENT_PREFIXES):
-            return None
-        return redacted(name, value)
+        return redacted(name, without_words(name, value))
 
     return redacted if content == "redacted" else off
+
+
+def without_words(name: str, value: Any) -> Any:
+    """An attribute's value without what people, models and errors said; None when nothing is left of it."""
+    if name in _WORDS or name.startswith(CONTENT_PREFIXES):
+        return None
+    if name == EXCEPTION_STACKTRACE:  # the files, lines and functions
+        return "\n".join(line for line in str(value).splitlines() if _PLACE.fullmatch(line))
+    if name == REASON and not _CODE.fullmatch(str(value)):
+        return None
+    return value
 
 
 def _both(masks: Masks) -> Callable[[str], str]:

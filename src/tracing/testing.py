@@ -67,6 +67,6 @@ class Ids(IdGenerator):
         return next(self._spans)
 
 
-def attributes(span: Span) -> dict[str, Any]:
+def attributes(span: Span | Span.Event) -> dict[str, Any]:
     """A span's attributes as Python has them."""
     return {item.key: plain_value(item.value) for item in span.attributes}

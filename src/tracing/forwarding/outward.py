@@ -14,11 +14,9 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span, TracesData
 
 from teamwright.tracing import vocabulary as v
-from teamwright.tracing.content import redact
+from teamwright.tracing.content import redact, without_words
 from teamwright.tracing.messages import plain_text, to_json
 
-#: In the text of errors there may be anything.
-_TELLING = frozenset([v.EXCEPTION_MESSAGE, v.EXCEPTION_STACKTRACE])
 #: Ours: the word for it in OpenInference that receivers don't find by themselves.
 _COPIES = {
     v.CACHE_WRITE_TOKENS: v.OI_CACHE_WRITE_TOKENS,
@@ -44,16 +42,17 @@ def encode(spans: Iterable[tuple[bytes, bytes]], *, content: bool) -> bytes:
 
 
 def without_content(span: Span) -> None:
-    """Take out what people and models said, and the words of exceptions; mask secrets in what is left."""
+    """Take out what people and models said, and the words of errors; mask secrets in what is left."""
     holders: list[Any] = [span, *span.events, *span.links]
     for holder in holders:
         for at in reversed(range(len(holder.attributes))):
             item = holder.attributes[at]
-            if item.key in v.CONTENT or item.key in _TELLING or item.key.startswith(v.CONTENT_PREFIXES):
+            # A stack trace tells of folders on this machine besides.
+            if item.key == v.EXCEPTION_STACKTRACE or without_words(item.key, item.value.string_value) is None:
                 del holder.attributes[at]
             elif item.key not in v.NEVER_SECRET and item.value.string_value:
                 item.value.string_value = redact(item.value.string_value)
-    span.status.message = redact(span.status.message)
+    span.status.message = ""
 
 
 def described(span: Span) -> None:

@@ -102,7 +102,7 @@ class Encoder:
             # 1 = ok, 2 = error in both
             text = (status.description or "")[:_DESCRIPTION_LIMIT]
             if self._policy is not None:
-                text = str(self._policy(STATUS_MESSAGE, text))
+                text = str(self._policy(STATUS_MESSAGE, text) or "")
             said = _field(0x12, _utf8(text)) if text else b""
             parts.append(_field(_STATUS, said + b"\x18" + _SIZES[code]))
         if dropped := span.dropped_attributes:
