@@ -115,7 +115,7 @@ def test_an_unknown_price_is_never_nothing(home: Home) -> None:
     for words in (("stats", "dear"), ("list", "--job", "dear"), ("show", "--job", "dear")):
         assert "$0" not in deploy(home, *words)
     assert "cost: unknown; tokens 1000 in" in deploy(home, "stats", "dear")
-    assert "cost: $0.0070 (estimated) and 1 queries of unknown price" in deploy(home, "stats")
+    assert "cost: $0.0070 (estimated) and 1 query of unknown price" in deploy(home, "stats")
     table = csv.DictReader(io.StringIO(deploy(home, "export", "--view", "queries", "--job", "dear")))
     assert [row["cost_usd"] for row in table] == [""]
 

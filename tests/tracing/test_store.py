@@ -17,7 +17,7 @@ from teamwright.errors import StoreTooNew
 from teamwright.tracing import vocabulary as v
 from teamwright.tracing.propagation import ParentContext
 from teamwright.tracing.reading.reader import SpanReader
-from teamwright.tracing.reading.view import cost, trace_show
+from teamwright.tracing.reading.view import cost, trace_list, trace_show
 from teamwright.tracing.shipping.spool import Spool, SpoolName
 from teamwright.tracing.storing.rows import BadSpans
 from teamwright.tracing.storing.store import SpanStore, StoreBusy
@@ -54,6 +54,27 @@ def test_ingest_keeps_a_summary(tracer: Tracer, spans: Spans, store: SpanStore) 
     assert (summary["spans"], summary["errors"], summary["open"]) == (4, 1, 0)
     assert (summary["input_tokens"], summary["output_tokens"], summary["cost"]) == (11, 2, 0.75)
     assert summary["agents"] == '["lead"]' and summary["job"] == "team" and summary["kind"] == "query"
+
+
+@pytest.mark.parametrize("late_first", [True, False])
+def test_a_trace_takes_as_long_as_its_root(
+    make_tracer: Make, store: SpanStore, spool_dir: Path, late_first: bool
+) -> None:
+    """Also where a span below it was closed, or sent, after the root's end."""
+    tracer, spool = make_tracer()
+    root = tracer.query("team", text="x")
+    agent = tracer.agent(message="x", parent=root)
+    begun = agent.otel_span.start_time  # type: ignore[attr-defined]
+    ends = [lambda: agent.end(begun + 9_000_000), lambda: root.end(begun + 5_000_000)]
+    for end in ends if late_first else reversed(ends):
+        end()
+        store.drain(spool_dir, remove=False)
+    with SpanReader(store.path, spool_dir) as reader:
+        shown = trace_show(reader.show(root.trace_id))
+        (listed,) = trace_list(reader.list_traces())["traces"]
+    took = round(sum(shown["time_ns"].values()) / 1e6, 3)
+    assert shown["summary"]["duration_ms"] == listed["duration_ms"] == took < 9
+    spool.close()
 
 
 def test_replay_and_order_change_nothing(tracer: Tracer, spans: Spans, store: SpanStore, tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def list_traces(call: Call, which: Filter, limit: int, deployments: bool) -> Non
         call.emit(found)
         return
     if not found["traces"]:
-        click.echo("there are no traces yet")
+        click.echo("there are no such traces" if call.home.exists else "there are no traces yet")
         click.echo("next: " + call.next("query JOB 'your question'"))
         return
     from teamwright.cli.output import console, say_shedding

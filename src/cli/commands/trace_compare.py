@@ -81,10 +81,10 @@ def stats(call: Call, which: Filter, limit: int) -> None:
         call.emit(found)
         return
     if not found["queries"]:
-        click.echo("there are no traces yet")
+        click.echo("there are no such traces" if call.home.exists else "there are no traces yet")
         return
     took = found["duration_ms"]
-    click.echo(f"{found['queries']} queries: " + ", ".join(f"{n} {what}" for what, n in found["status"].items()))
+    click.echo(f"{_queries(found['queries'])}: " + ", ".join(f"{n} {what}" for what, n in found["status"].items()))
     click.echo(f"time: median {took['p50']:.0f} ms, 95 % within {took['p95']:.0f} ms, longest {took['max']:.0f} ms")
     click.echo(f"per query: {found['spans_per_query']:.1f} spans, {found['bytes_per_query']:.0f} bytes")
     click.echo(f"cost: {_cost(found)}; tokens {found['input_tokens']} in, {found['output_tokens']} out")
@@ -97,7 +97,7 @@ def stats(call: Call, which: Filter, limit: int) -> None:
     click.echo(f"tracing itself: {found['tracing_share']:.2%} ({found['tracing_us_per_query']:.0f} us a query)")
     for one in found["sessions"][:_SESSIONS]:
         dear = "?" if one["cost_usd"] is None else f"${one['cost_usd']:.4f}"
-        click.echo(f"  session {one['session']}: {one['queries']} queries, {dear}")
+        click.echo(f"  session {one['session']}: {_queries(one['queries'])}, {dear}")
     if more := found["sessions"][_SESSIONS:]:
         click.echo(f"  and {len(more)} more sessions (--json)")
     for one in found["agents"]:
@@ -111,4 +111,8 @@ def _cost(found: dict[str, Any]) -> str:
         return "unknown"
     unknown = found["unpriced_queries"]
     known = f"${found['cost_usd']:.4f}" + (" (estimated)" if found["estimated"] else "")
-    return f"{known} and {unknown} queries of unknown price" if unknown else known
+    return f"{known} and {_queries(unknown)} of unknown price" if unknown else known
+
+
+def _queries(count: int) -> str:
+    return "1 query" if count == 1 else f"{count} queries"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -64,6 +65,7 @@ def _missing(summary: Mapping[str, Any], spans: list[dict[str, Any]]) -> dict[st
 def _summary(summary: Mapping[str, Any]) -> dict[str, Any]:
     agents = summary["agents"]
     started: int = summary["start"]
+    end = max(summary["end"], time.time_ns()) if summary["root_state"] == STARTED else summary["end"]
     return {
         "trace_id": summary["trace"].hex(),
         "job": summary["job"],
@@ -71,7 +73,7 @@ def _summary(summary: Mapping[str, Any]) -> dict[str, Any]:
         "status": status(summary),
         "spans": summary["spans"],
         "agents": json.loads(agents) if isinstance(agents, str) else agents,
-        "duration_ms": round((summary["end"] - started) / 1e6, 3) if summary["end"] else None,
+        "duration_ms": round((end - started) / 1e6, 3) if end else None,
         "cost_usd": cost(summary),
         "errors": summary["errors"],
         "started_at": datetime.fromtimestamp(started / 1e9, UTC).isoformat(timespec="milliseconds"),

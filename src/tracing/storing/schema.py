@@ -205,7 +205,8 @@ def _add(summary: dict[str, Any], row: Row, before: tuple[int, int] | None) -> N
     summary["synthetic"] += row.state == SYNTHETIC
     summary["errors"] += row.state != STARTED and row.status == ERROR
     summary["start"] = min(summary["start"] or row.start, row.start)
-    summary["end"] = max(summary["end"], row.end)
+    if summary["root_state"] in (None, STARTED):
+        summary["end"] = max(summary["end"], row.end)
     if row.agent and row.agent not in summary["agents"]:
         summary["agents"].append(row.agent)
     summary["job"] = summary["job"] or row.job
@@ -223,6 +224,8 @@ def _add(summary: dict[str, Any], row: Row, before: tuple[int, int] | None) -> N
             root=row.span,
             root_state=row.state,
             root_status=row.status,
+            # A trace took as long as its root, whatever is closed or sent after that.
+            end=summary["end"] if row.state == STARTED else row.end,
             kind="deployment" if row.deployment else "query",
             job=row.job or summary["job"],
             query=row.extra.get("query") or summary["query"] or ("" if not row.deployment else row.name),
