@@ -12,6 +12,8 @@ from teamwright.host.trees import Family, Trees
 
 #: A process tree that uses less than this share of one core while it misses its checks does nothing.
 IDLE_SHARE = 0.01
+#: Seconds that an answer may take at least, however short the interval is: others may have the processor.
+PATIENCE = 1.0
 #: Seconds between two looks at the memory of an agent that has a limit.
 MEMORY_EVERY = 2.0
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -24,11 +26,13 @@ async def until_hung(
     trees: Trees,
     busy: Callable[[bool], None],
     aside: Callable[[], bool] = lambda: False,
+    *,
+    patience: float = PATIENCE,
 ) -> None:
-    """Return when the agent misses its checks and uses no CPU time either.
+    """Return when the agent misses its checks, uses no CPU time either, and does not wait for any.
 
-    `busy(True)` tells that it misses them but computes, `busy(False)` that it answers again. While it stands `aside`
-    for its successor it takes no questions, and is not asked.
+    `busy(True)` tells that it misses them but computes, or would if the machine let it; `busy(False)` that it answers
+    again. While it stands `aside` for its successor it takes no questions, and is not asked.
     """
     loop = asyncio.get_running_loop()
     health = order.health
@@ -38,7 +42,8 @@ async def until_hung(
     used: dict[tuple[int, int], int] = {}
     while True:
         begin = loop.time()
-        answered = await checks.alive(port, health.interval, foreign=order.foreign) if not aside() else None
+        seconds = max(health.interval, patience)
+        answered = await checks.alive(port, seconds, foreign=order.foreign) if not aside() else None
         if answered:
             missed = 0
             if is_busy:
@@ -50,8 +55,9 @@ async def until_hung(
             if missed == 1:
                 since, used = begin, {process.key: process.ticks for process in members}
             elif missed >= health.retries:
-                seconds = checks.cpu_used(used, members) / _TICKS
-                if seconds <= (loop.time() - since) * IDLE_SHARE:
+                worked = checks.cpu_used(used, members) / _TICKS
+                waits = any(process.state in "RD" for process in members)  # for the processor, or for a disk
+                if not waits and worked <= (loop.time() - since) * IDLE_SHARE:
                     return
                 if not is_busy:
                     is_busy = True
