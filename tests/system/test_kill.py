@@ -7,7 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +24,8 @@ TEAM = Path(__file__).parent / "team" / "restless.yaml"
 #: The first file of ours that the command runs.
 COMMAND = Path(teamwright.__file__).parent / "cli" / "main.py"
 PROCESSES = ("agent", "zygote", "host", "engine", "guard")
-#: Seconds until it must be back, with room for two busy cores; docs/performance.md has the measured ones.
-BACK = {"agent": 10.0, "zygote": 15.0, "host": 15.0, "engine": 10.0}
+#: Seconds until it must be back, however busy the machine is; docs/performance.md has the measured ones.
+BACK = 60.0
 
 
 def until(what: Callable[[], Any], seconds: float, why: str) -> Any:
@@ -83,13 +83,15 @@ def gone(pid: int) -> bool:
 
 @contextmanager
 def in_flight(deploy: Deploy, *texts: str) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """Queries that are under way while the block runs; each must have ended soon after it, however."""
-    queries = [deploy.begin("query", "restless", text, "--json") for text in texts]
+    """Queries that wait while the block runs, `texts` and a file to wait for; each must end after it, however."""
+    gate = deploy.home.parent / "gate"
+    queries = [deploy.begin("query", "restless", f"{text} {gate}", "--json") for text in texts]
     log = deploy.home / "engine.db"
-    until(log.exists, 10, "engine.db")
-    until(lambda: len(open_queries(deploy)) >= len(texts), 20, "the queries are under way")
+    until(log.exists, BACK, "engine.db")
+    until(lambda: len(open_queries(deploy)) >= len(texts), BACK, "the queries are under way")
     try:
         yield queries
+        gate.touch()
         for process in queries:
             out, err = process.communicate(timeout=60)
             assert process.returncode in (0, 1), (process.returncode, out, err)
@@ -131,12 +133,12 @@ def test_killed_while_idle(team: Deploy, process: str) -> None:
     victim = pid_of(team, process)
     os.kill(victim, signal.SIGKILL)
     if process == "guard":
-        until(lambda: all(map(gone, children)), 10, "the children are gone")
-        until(lambda: team("ps", "restless", "--json").json["status"] == "lost", 10, "the job is lost")
+        until(lambda: all(map(gone, children)), BACK, "the children are gone")
+        until(lambda: team("ps", "restless", "--json").json["status"] == "lost", BACK, "the job is lost")
         team("start", TEAM).ok()
     else:
-        until(lambda: gone(victim), 5, "the victim is gone")
-        until(lambda: pid_of(team, process) != victim and running(team), BACK[process], f"{process} is back")
+        until(lambda: gone(victim), BACK, "the victim is gone")
+        until(lambda: pid_of(team, process) != victim and running(team), BACK, f"{process} is back")
     if process in ("zygote", "host"):
         assert all(map(gone, children))
     if process == "agent":
@@ -149,26 +151,29 @@ def test_killed_while_idle(team: Deploy, process: str) -> None:
 def test_killed_while_busy(team: Deploy, process: str) -> None:
     children = spawned(team)
     answered = [query(team, f"ask back number {number}").ok().json for number in range(3)]
-    with in_flight(team, "ask back sleep 20", "sleep 20"):
+    with in_flight(team, "ask back wait", "wait"):
         os.kill(victim := pid_of(team, process), signal.SIGKILL)
-        until(lambda: gone(victim), 5, "the victim is gone")
-        if process == "engine":
-            pass  # the agents work on, and the engine finds their tasks again
+        until(lambda: gone(victim), BACK, "the victim is gone")
+        if process == "engine":  # the agents work on, and the next engine finds their tasks again
+            until(lambda: running(team) and pid_of(team, process) != victim, BACK, "the engine is back")
     if process == "guard":
-        until(lambda: all(map(gone, children)), 10, "the children are gone")
+        until(lambda: all(map(gone, children)), BACK, "the children are gone")
         team("start", TEAM).ok()
-    until(lambda: running(team), 15, f"back after {process}")
+    until(lambda: running(team), BACK, f"back after {process}")
     assert query(team, "ask back hello").ok().json["status"] == "ok"
     for one in answered:
         trace = whole(team, one["trace_id"])
         assert trace["complete"] and len(trace["spans"]) >= 4, trace
-    assert not open_queries(team) or process == "engine"
+    if process != "engine":
+        until(lambda: not open_queries(team), BACK, "no query is open")
 
 
 @pytest.mark.parametrize("process", PROCESSES)
 def test_killed_while_starting(deploy: Deploy, process: str, tmp_path: Path) -> None:
-    slow = tmp_path / "slow.yaml"
-    slow.write_text(TEAM.read_text().replace("{id: back}", "{id: back, type: SlowToStart, config: {seconds: 4}}"))
+    slow, gate = tmp_path / "slow.yaml", tmp_path / "gate"
+    slow.write_text(
+        TEAM.read_text().replace("{id: back}", f"{{id: back, type: SlowToStart, config: {{gate: {gate}}}}}")
+    )
     (tmp_path / "restless.py").write_text(TEAM.with_name("restless.py").read_text())
     deploy("engine", "start").ok()
     start = deploy.begin("start", slow)
@@ -177,15 +182,19 @@ def test_killed_while_starting(deploy: Deploy, process: str, tmp_path: Path) -> 
         done = deploy("ps", "restless", "--json")
         return done.code == 0 and any(agent["id"] == "back" and agent["pid"] for agent in done.json["agents"])
 
-    until(starting, 20, "back is being started")
-    os.kill(pid_of(deploy, process), signal.SIGKILL)
+    until(starting, BACK, "back is being started")
+    os.kill(victim := pid_of(deploy, process), signal.SIGKILL)
+    until(lambda: gone(victim), BACK, "the victim is gone")
+    gate.touch()
     out, err = start.communicate(timeout=90)
     assert b"Traceback" not in err, err.decode()
     if start.returncode == 0:
-        assert running(deploy)
+        until(lambda: running(deploy), BACK, "what was started runs")
     else:
         assert start.returncode == 1, (out, err)
-        until(lambda: deploy("ps", "restless", "--json").json["status"] in ("failed", "lost", "stopped"), 20, "undone")
+        until(
+            lambda: deploy("ps", "restless", "--json").json["status"] in ("failed", "lost", "stopped"), BACK, "undone"
+        )
     if process == "guard":
         deploy("stop", "--all").ok()
     else:
@@ -202,20 +211,21 @@ def test_killed_while_stopping(deploy: Deploy, process: str, tmp_path: Path) -> 
     children = [int(word) for word in query(deploy, "ask back anything").ok().json["answer"].split()]
     victim = pid_of(deploy, process)
     stop = deploy.begin("stop", "restless")
-    until(lambda: deploy("ps", "restless", "--json").json["status"] != "running", 10, "stopping")
-    os.kill(victim, signal.SIGKILL)
+    until(lambda: deploy("ps", "restless", "--json").json["status"] != "running", BACK, "stopping")
+    with suppress(ProcessLookupError):  # what ends last of all may have ended by now
+        os.kill(victim, signal.SIGKILL)
     _, err = stop.communicate(timeout=60)
     assert b"Traceback" not in err, err.decode()
     deploy("stop", "--all").ok()
-    until(lambda: all(map(gone, children)), 20, "the children are gone")
+    until(lambda: all(map(gone, children)), BACK, "the children are gone")
     assert deploy("ps", "restless", "--json").json["status"] in ("stopped", "lost", "failed")
 
 
 def test_stopped_agent_is_noticed_and_restarted(team: Deploy) -> None:
     victim = pid_of(team, "agent")
     os.kill(victim, signal.SIGSTOP)
-    until(lambda: gone(victim), 15, "the stopped agent was killed")
-    until(lambda: running(team), 15, "it is back")
+    until(lambda: gone(victim), BACK, "the stopped agent was killed")
+    until(lambda: running(team), BACK, "it is back")
     back = next(a for a in team("ps", "restless", "--json").json["agents"] if a["id"] == "back")
     assert back["restarts"] == 1
     assert back["last_exit"]["reason"] == "hung"
@@ -239,8 +249,9 @@ def test_start_interrupted_at_any_moment(deploy: Deploy, number: int) -> None:
         start.send_signal(how)
     out, err = start.communicate(timeout=60)
     if b"Traceback" in err and str(COMMAND).encode() not in err:
-        return  # not one line of ours had run: the interpreter itself was loading
+        deploy("stop", "--all").ok()
+        return  # not one line of ours had run, or it was all over: the interpreter itself was at work
     assert start.returncode in (0, 130, -how), (start.returncode, out, err)
     assert b"Traceback" not in err, err.decode()
-    if start.returncode == 0:
+    if start.returncode == 0 or b"is running" in out:
         deploy("stop", "--all").ok()

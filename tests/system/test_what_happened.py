@@ -77,11 +77,11 @@ CODE = """
 """
 JOB = """
     agents:
-      - {{id: lead, module: three, type: Lead, calls: [middle, away, silent], limits: {{duration: 4s}}}}
+      - {{id: lead, module: three, type: Lead, calls: [middle, away, silent], limits: {{duration: 60s}}}}
       - {{id: middle, module: three, type: Middle, calls: [worker]}}
       - {{id: worker, module: three, type: Worker}}
       - {{id: away, url: "http://127.0.0.1:{away}"}}
-      - {{id: silent, url: "http://127.0.0.1:{silent}"}}
+      - {{id: silent, url: "http://127.0.0.1:{silent}", limits: {{duration: 2s}}}}
 """
 
 
@@ -193,18 +193,33 @@ def test_three_agents_a_tool_that_fails_and_a_retry(team: Deploy) -> None:
     order = sorted(tools + chats, key=lambda span: int(span["start_ns"]))
     assert [span["name"].split()[0] for span in order] == ["chat", "execute_tool"] * 3 + ["chat"]
     assert all(one["end_ns"] <= other["start_ns"] for one, other in itertools.pairwise(order))
-    # A busy machine may make one of four calls longer, never shorter.
-    took = sorted((chat["end_ns"] - chat["start_ns"]) / 1e6 for chat in chats)
-    assert took[0] >= 299 and took[1] <= 350
     for chat in chats:
-        (first,) = [event for event in chat["events"] if event["name"] == "first token"]
-        assert 80 <= (first["at_ns"] - chat["start_ns"]) / 1e6 <= 200
+        first = first_token(chat)
         assert chat["attributes"]["gen_ai.response.time_to_first_chunk"] == pytest.approx(
             (first["at_ns"] - chat["start_ns"]) / 1e9
         )
     assert json.loads(chats[0]["attributes"]["gen_ai.output.messages"])[0]["parts"] == [
         {"type": "tool_call", "id": "c1", "name": "look_up", "arguments": {"word": "whale"}}
     ]
+
+
+def first_token(chat: Span) -> dict[str, Any]:
+    (first,) = [event for event in chat["events"] if event["name"] == "first token"]
+    found: dict[str, Any] = first
+    return found
+
+
+def test_a_model_call_takes_as_long_as_it_took(team: Deploy) -> None:
+    """300 ms, of which 100 to the first token: a busy machine makes some of them longer, never any shorter."""
+    for _ in range(10):
+        chats = named(asked(team, "what is a whale?")[1], "chat slow")
+        took = [(chat["end_ns"] - chat["start_ns"]) / 1e6 for chat in chats]
+        first = [(first_token(chat)["at_ns"] - chat["start_ns"]) / 1e6 for chat in chats]
+        assert min(took) >= 299 and min(first) >= 99
+        assert all(whole - begun >= 199 for whole, begun in zip(took, first, strict=True))
+        if min(took) <= 350 and min(first) <= 150:
+            return
+    raise AssertionError(f"not one of many model calls took 300 ± 50 ms: {took}")
 
 
 @pytest.mark.parametrize(
@@ -251,6 +266,6 @@ def test_tail_tells_spans_as_they_end(team: Deploy) -> None:
     process.terminate()
     reader.join(10)
     process.communicate(timeout=60)
-    spans = [json.loads(line) for line in lines]
+    spans = [json.loads(line) for line in lines if line.endswith(b"\n")]  # the last one may have been cut
     assert {"invoke_workflow three", "invoke_agent lead"} <= {span["name"] for span in spans}
     assert all(span["job"] == "three" and span["status"] == "error" for span in spans)

@@ -31,6 +31,6 @@ async def weather(city: str) -> str:
     run = current_run()
     assert run is not None
     meeting = _meetings.setdefault(run.run_id, asyncio.Barrier(TOGETHER))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await meeting.wait()
     return f"{city} has {sum(map(ord, city))} clouds"

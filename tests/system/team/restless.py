@@ -7,7 +7,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 from teamwright import Agent, Turn
 
@@ -34,7 +36,7 @@ def hide() -> list[int]:
 
 
 class Restless(Agent):
-    """Does what a test tells it: `spawn`, `sleep N`, `burn N`, `freeze`, `exit N`, `ask AGENT TEXT`, or echo."""
+    """Does what a test tells it: `spawn`, `sleep N`, `wait FILE`, `burn N`, `exit N`, `ask AGENT TEXT` … or echo."""
 
     async def run(self, turn: Turn) -> AsyncIterator[str] | str:  # type: ignore[override]
         word, _, rest = turn.text.partition(" ")
@@ -45,6 +47,11 @@ class Restless(Agent):
                 await turn.stream("asleep ")
                 await asyncio.sleep(float(rest))
                 return "awake"
+            case "wait":
+                await turn.stream("waiting ")
+                while not Path(rest).exists():  # noqa: ASYNC110, ASYNC240
+                    await asyncio.sleep(0.02)
+                return "waited"
             case "burn":
                 await asyncio.get_running_loop().run_in_executor(None, _burn, float(rest))
                 return "burnt"
@@ -64,14 +71,13 @@ class Restless(Agent):
 
 
 class SlowToStart(Restless):
-    """Starts a hidden child and then takes its time, so that a test can kill it while it starts."""
+    """Starts a hidden child and then waits for the file `gate`, so that a test can kill it while it starts."""
 
     def __init__(self, **config: object) -> None:
         super().__init__(**config)
         hide()
-        _wait = config.get("seconds", 5)
-        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
-        signal.sigtimedwait([signal.SIGUSR1], float(str(_wait)))
+        while not Path(str(config["gate"])).exists():
+            time.sleep(0.02)
 
 
 class SlowToStop(Restless):
@@ -83,8 +89,6 @@ class SlowToStop(Restless):
 
 
 def _burn(seconds: float) -> None:
-    import time
-
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         sum(range(1000))

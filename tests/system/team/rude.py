@@ -17,11 +17,12 @@ from typing import Any
 JSON = b"content-type: application/json\r\n"
 SSE = b"content-type: text/event-stream\r\n"
 #: Seconds that a black hole stays one, and between two bytes of a slow body.
-HOLE, SLOW = 20.0, 0.2
+HOLE, SLOW = 600.0, 0.2
 
 
 class Rude:
-    """The server. `close()` it at the end; `away` = what it answers to those who want a card: nothing."""
+    """The server. `close()` it at the end; `away` = what it answers to those who want a card: nothing;
+    `let_go` ends what hangs in its black hole."""
 
     def __init__(self) -> None:
         self.away = False
@@ -29,6 +30,7 @@ class Rude:
         self.asked: Counter[str] = Counter()
         self._connections: set[socket.socket] = set()
         self._over = threading.Event()
+        self.let_go = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         threading.Thread(target=self._accept, daemon=True).start()
@@ -36,6 +38,7 @@ class Rude:
     def close(self) -> None:
         """End all connections, and refuse new ones."""
         self._over.set()
+        self.let_go.set()
         for connection in list(self._connections):
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
@@ -111,7 +114,8 @@ class Rude:
         _reset(connection)
 
     def hole(self, connection: socket.socket, call: dict[str, Any]) -> None:
-        self._over.wait(HOLE)
+        self.let_go.wait(HOLE)
+        _reset(connection)
 
     def slow(self, connection: socket.socket, call: dict[str, Any]) -> None:
         connection.sendall(_head(JSON, 1000))
