@@ -109,11 +109,11 @@ class Run:
         return self
 
     def __exit__(self, *error: object) -> None:
-        subprocess.run(["deploy", "stop", "--all"], cwd=ROOT, env=self._env, capture_output=True, timeout=60)
+        subprocess.run(["deploy", "stop", "--all"], cwd=ROOT, env=self._env, capture_output=True, timeout=240)
         for process in self._background:
             process.send_signal(signal.SIGTERM)
             try:
-                process.communicate(timeout=20)
+                process.communicate(timeout=60)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.communicate()
@@ -131,7 +131,7 @@ class Run:
         elif typed.endswith(" &"):
             self._begin(typed.removesuffix(" &"))
         else:
-            done = subprocess.run(["bash", "-c", typed], cwd=ROOT, env=self._env, capture_output=True, timeout=120)
+            done = subprocess.run(["bash", "-c", typed], cwd=ROOT, env=self._env, capture_output=True, timeout=240)
             if done.returncode and "deploy query" not in typed:
                 raise SystemExit(f"{line}\n{done.stdout.decode()}{done.stderr.decode()}")
             if _SHOWN.search(typed):

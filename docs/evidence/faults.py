@@ -34,7 +34,7 @@ class Worker(Agent):
                 raise RuntimeError("not today")
             return "well, then"
         if word == "die":
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(2)
             os.kill(os.getpid(), signal.SIGKILL)
         if word == "sleep":
             await asyncio.sleep(60)

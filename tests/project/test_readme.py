@@ -8,6 +8,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
+
 COMMANDS = ["uv run deploy start examples/jobs/code-review.yaml", "uv run pytest"]
 
 
@@ -36,6 +38,7 @@ def test_the_index_lists_every_page(root: Path) -> None:
     assert [str(page) for page in pages if f"]({page})" not in index] == []
 
 
+@pytest.mark.timeout(600)
 def test_fresh_clone(root: Path, uv_environment: dict[str, str], tmp_path: Path) -> None:
     """Both commands in a copy of the project's files, in a clean environment (with uv's cache and mirror settings)."""
     clone = tmp_path / "clone"
@@ -45,7 +48,7 @@ def test_fresh_clone(root: Path, uv_environment: dict[str, str], tmp_path: Path)
 
     def run(command: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            command.split(), cwd=clone, env=uv_environment, capture_output=True, text=True, timeout=280
+            command.split(), cwd=clone, env=uv_environment, capture_output=True, text=True, timeout=500
         )
 
     try:

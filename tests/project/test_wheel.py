@@ -9,6 +9,8 @@ import tomllib
 import zipfile
 from pathlib import Path
 
+import pytest
+
 from tests.standins.mixed_team import DRAFT, QUESTION
 
 JOB = """
@@ -18,10 +20,11 @@ agents:
 """
 
 
+@pytest.mark.timeout(600)
 def test_wheel(root: Path, uv_environment: dict[str, str], tmp_path: Path) -> None:
     def run(*command: str | Path, folder: Path = tmp_path) -> str:
         done = subprocess.run(
-            [str(word) for word in command], cwd=folder, env=uv_environment, capture_output=True, text=True, timeout=280
+            [str(word) for word in command], cwd=folder, env=uv_environment, capture_output=True, text=True, timeout=500
         )
         assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
         return done.stdout

@@ -274,7 +274,10 @@ async def test_a_client_that_goes_away(desk: Desk, binding: str) -> None:
             await stream.aclose()
         async with desk.client(binding, agent=agent) as client:
             call = asyncio.create_task(send(client, f"wait {flag}", context_id=f"blocking{end}"))
-            await asyncio.sleep(0.3)
+            working = ListTasksRequest(context_id=f"blocking{end}")
+            async with asyncio.timeout(60):
+                while not (await client.list_tasks(working)).tasks:  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
             call.cancel()
             await asyncio.gather(call, return_exceptions=True)
         await asyncio.sleep(0.5)
@@ -290,7 +293,13 @@ async def test_a_client_that_goes_away(desk: Desk, binding: str) -> None:
                             break
                         await asyncio.sleep(0.05)
                 assert TaskState.Name(task.status.state) == f"TASK_STATE_{end}"
+    async with asyncio.timeout(60):
+        while "running" in (found := await asyncio.to_thread(statuses, desk)):
+            pass
+    assert found == ["error", "error", "ok", "ok"]
+
+
+def statuses(desk: Desk) -> list[str]:
+    """Of the traces of what waits."""
     listed = desk.deploy("trace", "list", "--json").ok().json["traces"]
-    assert sorted(trace["status"] for trace in listed if trace["query"].startswith("wait")) == [
-        "error", "error", "ok", "ok",
-    ]  # fmt: skip
+    return sorted(trace["status"] for trace in listed if trace["query"].startswith("wait"))

@@ -248,10 +248,10 @@ def test_killed_in_the_middle(shop: Shop, victim: str) -> None:
     """Before all new agents are ready: the job stays what it was."""
     before, revision = shop.pids(), shop.revisions()
     gate = shop.folder / f"{victim}-gate"
-    shop.write(code=CODE + f"import os, time\nopen({str(gate)!r}, 'w').close()\ntime.sleep(5)\n")
+    engine = shop.deploy("engine", "status", "--json").ok().json["processes"]["engine"]
+    shop.write(code=CODE + f"import os, time\nopen({str(gate)!r}, 'w').close()\ntime.sleep(15)\n")
     applying = shop.deploy.begin("apply", str(shop.file), "--yes", "--json")
     until(gate.exists)
-    engine = shop.deploy("engine", "status", "--json").ok().json["processes"]["engine"]
     os.kill(engine if victim == "engine" else applying.pid, signal.SIGKILL)
     applying.communicate(timeout=60)
     assert applying.returncode != 0
@@ -260,6 +260,8 @@ def test_killed_in_the_middle(shop: Shop, victim: str) -> None:
     assert shop.ask("hello") == f"clerk: v1 {before['store']}"
     assert shop.pids() == before and shop.revisions() == revision
     assert shop.view()["status"] == "running"
+    shop.write(code=CODE)
+    until(lambda: shop.deploy("apply", shop.file, "--yes").code == 0)  # nobody changes it any more
 
 
 def test_a_job_that_does_not_run_is_started(shop: Shop) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import select
 import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,7 +75,9 @@ def test_logs_are_followed(deploy: Deploy, tmp_path: Path) -> None:
     deploy("start", tmp_path / "job.yaml").ok()
     following = deploy.begin("logs", "job/chatty", "-f", "-n", "0")
     with following:
-        deploy("query", "job", "something").ok()
+        assert following.stdout
+        while not select.select([following.stdout], [], [], 0)[0]:  # it shows what comes once it has begun
+            deploy("query", "job", "something").ok()
         read_until(following, b"heard something")
         following.send_signal(signal.SIGINT)
         following.communicate(timeout=60)
@@ -105,12 +109,11 @@ def test_an_interrupted_query_of_a_file_stops_its_job(deploy: Deploy, tmp_path: 
         "        await asyncio.sleep(60)\n"
         "        return 'late'\n"
     )
-    import time
-
     asking = deploy.begin("query", tmp_path / "job.yaml", "something")
     with asking:
         until = time.monotonic() + 60
-        while not (tmp_path / "asked").exists() and time.monotonic() < until:
+        while not (tmp_path / "asked").exists():
+            assert time.monotonic() < until, "nobody was asked"
             time.sleep(0.05)
         asking.send_signal(signal.SIGINT)
         asking.communicate(timeout=60)

@@ -162,9 +162,9 @@ def test_big_and_strange_queries(deploy: Deploy, tmp_path: Path) -> None:
         ),
         ("class Bad: ...\nraise RuntimeError('no luck')\n", "no luck"),
         (
-            "import time\nfrom teamwright import Agent\nprint('asleep', flush=True)\ntime.sleep(60)\n"
+            "import time\nfrom teamwright import Agent\nprint('asleep', flush=True)\ntime.sleep(600)\n"
             "class Bad(Agent):\n    ...\n",
-            "not ready after 2 s",
+            "not ready after 5 s",
         ),
     ],
 )
@@ -173,7 +173,7 @@ def test_agents_that_do_not_start(deploy: Deploy, tmp_path: Path, module: str, e
     (tmp_path / "job.yaml").write_text(
         "agents:\n  - {id: good, backend: offline}\n"
         "  - {id: bad, type: Bad, module: bad_agent, backend: offline, calls: [good]}\n"
-        "deployment: {timeout: 2}\n"
+        f"deployment: {{timeout: {5 if 'not ready' in expected else 60}}}\n"
     )
     (tmp_path / "bad_agent.py").write_text(module)
     done = deploy("start", "job.yaml", folder=tmp_path)

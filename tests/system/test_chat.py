@@ -112,6 +112,12 @@ class Person:
         self._seen = at + len(words)
         return found
 
+    def shows(self, words: str) -> bool:
+        """Whether these words have appeared by now."""
+        while self._read(0):
+            pass
+        return words in self.screen
+
     def leaves(self, keys: str = CTRL_D) -> int:
         self.type(keys)
         end = time.monotonic() + 60
@@ -168,6 +174,7 @@ def test_at_a_terminal(shared_deploy: Deploy, folder: Path, sits: Sits) -> None:
     person.type(f"two{ALT_ENTER}lines\r")
     person.sees("hello two")
     person.sees("-- trace ")
+    person.sees(READY)
     person.type("/coz\r")
     person.sees("error: no such command /coz")
     person.sees("hint: commands: help, agents")
@@ -187,15 +194,20 @@ def test_at_a_terminal(shared_deploy: Deploy, folder: Path, sits: Sits) -> None:
     person.sees("lar")
     person.type("\r")
     person.sees("talking with cellar")
+    person.sees(READY)
     person.type("/agent\r")
     person.sees("the entry point")
+    person.sees(READY)
     person.type("/agent nobody\r")
     person.sees("job pub has no agent 'nobody'")
+    person.sees(READY)
     person.type("/file note.txt\r")
     person.sees("goes along with the next message: note.txt")
+    person.sees(READY)
     person.type("here\r")
     person.sees("with note.txt")
     person.sees("-- trace ")
+    person.sees(READY)
     person.resize(24, 60)
     person.type("/save said.md\r")
     person.sees("saved said.md")
@@ -208,13 +220,17 @@ def test_at_a_terminal(shared_deploy: Deploy, folder: Path, sits: Sits) -> None:
     person.sees(READY)
     person.type("/sessions\r")
     person.sees("AGENT")
+    person.sees(READY)
     person.type("/session no-such\r")
     person.sees("there is no session 'no-such'")
+    person.sees(READY)
     person.type("/session new\r")
     person.sees("session ")
+    person.sees(READY)
     person.type("fresh\r")
     person.sees("fresh")
     person.sees("-- trace ")
+    person.sees(READY)
     person.type("/retry\r")
     person.sees("fresh fresh")
     person.sees("-- trace ")
@@ -223,6 +239,7 @@ def test_at_a_terminal(shared_deploy: Deploy, folder: Path, sits: Sits) -> None:
     person.sees("ing")
     person.type("\r")
     person.sees("session evening")
+    person.sees(READY)
     person.type("which wine\r")
     person.sees("red or white?")
     person.sees("asks>")
@@ -257,9 +274,11 @@ def test_a_live_line_that_folds_away_and_ctrl_c(shared_deploy: Deploy, folder: P
 
     person.type("never sent" + CTRL_C)
     person.sees("again")
+    person.sees(READY)
     person.type("still here\r")
     person.sees("still here")
     person.sees("-- trace ")
+    person.sees(READY)
     person.type("which\r")
     person.sees("asks>")
     person.sees(READY)

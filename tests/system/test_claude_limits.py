@@ -89,7 +89,7 @@ def test_calls_of_agents_and_sub_agents_go_one_by_one_and_nobody_waits_for_ever(
 def test_a_rate_limit_of_one_makes_the_other_wait(team: Deploy, api: Messages) -> None:
     api.say(Reply("ready"))
     ask(team, "hi")  # its CLI is there, so that the next message is on its way at once
-    wait = 5
+    wait = 10
     refusal = Reply(status=429, error="slow down", headers={"retry-after": str(wait)})
     api.say(refusal, Reply("first"), Reply("second"))
     with ThreadPoolExecutor(2) as pool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -39,11 +38,10 @@ deployment: {{health_check: {{interval: 1}}}}
 @pytest.fixture
 def partner(deploy: Deploy) -> Iterator[str]:
     """A server that runs without us."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    with subprocess.Popen([sys.executable, SERVER, str(port)], stdout=subprocess.DEVNULL) as process:
+    with subprocess.Popen([sys.executable, SERVER, "0"], stdout=subprocess.PIPE, text=True) as process:
         try:
-            yield f"http://127.0.0.1:{port}"
+            assert process.stdout
+            yield f"http://127.0.0.1:{process.stdout.readline().split()[-1]}"
         finally:
             process.kill()
 
@@ -55,12 +53,6 @@ def job(tmp_path: Path, partner: str, deploy: Deploy) -> Path:
     (folder / "bot.py").write_text(CODE)
     (folder / "mixed.yaml").write_text(JOB.format(python=sys.executable, server=SERVER, url=partner))
     deploy.environment["PARTNER_TOKEN"] = TOKEN
-    for _ in range(200):
-        try:
-            httpx.get(f"{partner}/seen", trust_env=False)
-            break
-        except httpx.ConnectError:
-            time.sleep(0.05)
     return folder / "mixed.yaml"
 
 
@@ -153,7 +145,9 @@ def settled(deploy: Deploy, before: dict[str, Any]) -> dict[str, Any]:
 )
 def test_what_does_not_answer_stops_the_start(deploy: Deploy, tmp_path: Path, agent: str, line: str) -> None:
     (tmp_path / "bad.yaml").write_text(
-        f"agents: [{agent}]\ndeployment: {{timeout: 2}}\n".replace("[false]", "['false']")
+        f"agents: [{agent}]\ndeployment: {{timeout: {2 if 'not ready' in line else 60}}}\n".replace(
+            "[false]", "['false']"
+        )
     )
     failed = deploy("start", tmp_path / "bad.yaml")
     assert failed.code != 0
@@ -162,11 +156,10 @@ def test_what_does_not_answer_stops_the_start(deploy: Deploy, tmp_path: Path, ag
 
 
 def test_a_card_that_sends_callers_elsewhere_is_refused(deploy: Deploy, tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    with subprocess.Popen([sys.executable, SERVER, str(port), "elsewhere"], stdout=subprocess.PIPE) as process:
+    with subprocess.Popen([sys.executable, SERVER, "0", "elsewhere"], stdout=subprocess.PIPE, text=True) as process:
         try:
-            assert process.stdout and process.stdout.readline()
+            assert process.stdout
+            port = process.stdout.readline().split()[-1]
             (tmp_path / "bad.yaml").write_text(f'agents: [{{id: a, url: "http://127.0.0.1:{port}"}}]')
             failed = deploy("start", tmp_path / "bad.yaml")
             assert failed.code == 1

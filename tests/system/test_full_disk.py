@@ -115,8 +115,11 @@ def test_traces_are_shed_before_anything_else(small: Deploy, collector: str) -> 
         listed = small("trace", "list", "-n", "100", "--json").ok().json
         return {item["trace_id"]: item for item in listed["traces"] if item["trace_id"] in ids and item["dropped"]}
 
-    lost = until(lambda: (found := noted()).keys() == ids and found)
-    assert all(item["dropped"] == 4 and item["status"] == "lost" for item in lost.values()), lost
+    def all_noted() -> bool:
+        found = noted()
+        return found.keys() == ids and {(item["dropped"], item["status"]) for item in found.values()} == {(4, "lost")}
+
+    until(all_noted)
     assert not shown(small, during[0]["trace_id"])["complete"]
     dropped = traces(small)["dropped_spans"]
     assert not traces(small)["shedding"] and f"{dropped} spans were dropped" in small("trace", "list").ok().out

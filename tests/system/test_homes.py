@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.system.waiting import until
+
 if TYPE_CHECKING:
     from tests.system.conftest import Deploy
 
@@ -62,7 +64,7 @@ def test_a_home_that_may_only_be_read(deploy: Deploy, tmp_path: Path) -> None:
         deploy("query", HELLO, "hi", "--home", home).ok()
         deploy("stop", "--all", "--home", home).ok()
         if mounted.returncode == 0:
-            subprocess.run(["mount", "-o", "remount,ro", str(place)], check=True)
+            until(lambda: not subprocess.run(["mount", "-o", "remount,ro", str(place)]).returncode)
         assert "stopped" in deploy("ps", "--home", home).ok().out
         assert len(deploy("trace", "show", "--json", "--home", home).ok().json["spans"]) > 1
         assert "ready" in deploy("logs", "hello", "--home", home).ok().out
@@ -71,7 +73,7 @@ def test_a_home_that_may_only_be_read(deploy: Deploy, tmp_path: Path) -> None:
             assert deploy("stop", "--all", "--home", home).code in (0, 1)
     finally:
         if mounted.returncode == 0:
-            subprocess.run(["umount", str(place)], check=True)
+            subprocess.run(["umount", "-l", str(place)], check=True)
 
 
 @pytest.fixture
@@ -86,7 +88,7 @@ def read_only(tmp_path: Path) -> Iterator[Path]:
         folder = Path("/proc/sys")  # nobody may make a folder here either
     yield folder
     if mounted.returncode == 0:
-        subprocess.run(["umount", str(folder)], check=True)
+        subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 def test_a_home_that_is_not_writable(deploy: Deploy, read_only: Path) -> None:

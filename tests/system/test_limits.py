@@ -148,7 +148,7 @@ def gate(path: Path) -> Iterator[tuple[Path, ThreadPoolExecutor]]:
 def waiting(client: Client, agent: str) -> int:
     """How many messages wait in front of an agent."""
     found = next(each for each in client.job("limits")["agents"] if each["id"] == agent)
-    return int(found["queued"])
+    return int(found["queued"] or 0)  # nothing is known of one that has not told yet
 
 
 def retry_after(client: Client, path: Path, pool: ThreadPoolExecutor) -> list[str | None]:

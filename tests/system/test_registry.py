@@ -36,7 +36,7 @@ class World:
         self.deploy = deploy
         job = deploy.home.parent / "land.yaml"
         job.write_text(JOB)
-        deploy("start", job, environment={"TEAMWRIGHT_LEASE": "1.5"}).ok()
+        deploy("start", job, environment={"TEAMWRIGHT_LEASE": "5"}).ok()
         url = deploy("engine", "status", "--json").ok().json["url"]
         token = Home(deploy.home).operator_token.read_text().strip()
         self.http = httpx.Client(base_url=url, headers={"authorization": f"Bearer {token}"}, timeout=60)

@@ -95,6 +95,9 @@ class Outsider:
         task: dict[str, Any] = answer["result"]["task"]
         return task
 
+    def state(self, agent: str, task: str) -> str:
+        return str(self.call(agent, "GetTask", id=task)["result"]["status"]["state"])
+
     def close(self) -> None:
         self._http.close()
 
@@ -127,7 +130,10 @@ def test_calls_spread_and_conversations_stay(team: Deploy, client: Client) -> No
 
     # A task is found at the replica that works on it.
     waiting = outsider.say("keeper", "wait", wait=False)
-    assert outsider.call("keeper", "GetTask", id=waiting["id"])["result"]["status"]["state"] == "TASK_STATE_WORKING"
+    end = time.monotonic() + 60
+    while (state := outsider.state("keeper", waiting["id"])) == "TASK_STATE_SUBMITTED":
+        assert time.monotonic() < end
+    assert state == "TASK_STATE_WORKING"
     ended = outsider.call("keeper", "CancelTask", id=waiting["id"])["result"]
     assert ended["status"]["state"] == "TASK_STATE_CANCELED"
     outsider.close()
@@ -178,8 +184,10 @@ def test_another_replica_goes_on(team: Deploy, client: Client) -> None:
     os.kill(back["pid"], signal.SIGKILL)
     again = until(client, "keeper", name, "healthy", other_than=back["pid"])
     assert again["restarts"] == 1
-    lines = team("logs", f"twins/{name}").ok().out
-    assert lines.count("ready: ") == 3
+    end = time.monotonic() + 60
+    while (count := team("logs", f"twins/{name}").ok().out.count("ready: ")) < 3:
+        assert time.monotonic() < end
+    assert count == 3
     assert {line.split()[0] for line in team("logs", "twins/keeper").ok().out.splitlines()} >= set(
         replicas(client, "keeper")
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 import time
@@ -46,7 +45,7 @@ class World:
         self.here = deploy
         folder = deploy.home.parent
         self.folder = folder
-        deploy.environment |= {"TEAMWRIGHT_LEASE": "3", "PARTNER_TOKEN": "secret-4711"}
+        deploy.environment |= {"TEAMWRIGHT_LEASE": "10", "PARTNER_TOKEN": "secret-4711"}
         home = folder / "elsewhere"
         self.there = replace(deploy, environment={**deploy.environment, "TEAMWRIGHT_HOME": str(home)}, home=home)
         (folder / "others.py").write_text(CODE)
@@ -72,25 +71,16 @@ class World:
 
 @pytest.fixture(scope="module")
 def world(shared_deploy: Deploy) -> Iterator[World]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    with subprocess.Popen([sys.executable, SERVER, str(port)], stdout=subprocess.DEVNULL) as server:
+    with subprocess.Popen([sys.executable, SERVER, "0"], stdout=subprocess.PIPE, text=True) as server:
         try:
-            made = World(shared_deploy, f"http://127.0.0.1:{port}")
-            until(lambda: answers(f"{made.url}/seen"))
+            assert server.stdout
+            made = World(shared_deploy, f"http://127.0.0.1:{server.stdout.readline().split()[-1]}")
             made.start(made.here, "probe", PROBE.format(more="", group="testers"))
             yield made
             made.there("stop", "--all").ok()
             made.here("stop", "--all").ok()
         finally:
             server.kill()
-
-
-def answers(url: str) -> bool:
-    try:
-        return httpx.get(url, trust_env=False, timeout=60).is_success
-    except httpx.ConnectError:
-        return False
 
 
 def until(condition: Callable[[], object], seconds: float = 60.0) -> None:

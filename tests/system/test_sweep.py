@@ -26,7 +26,7 @@ def test_stop_without_an_engine_sweeps(deploy: Deploy) -> None:
     assert deploy("engine", "status").code == 1
     swept = deploy("stop", "--all").ok()
     assert "no engine was running" in swept.out
-    deploy.nothing_left(patience=1)
+    deploy.nothing_left(patience=20)
     assert deploy("stop", "--all", "--json").ok().json["swept"] == 0
 
 

@@ -125,7 +125,7 @@ def test_a_team_with_the_backend_of_a_package(
     first = next(span for span in spans.values() if span["name"] == "chat qwen3")["attributes"]
     assert first["gen_ai.provider.name"] == "ollama" and first["gen_ai.usage.input_tokens"] == 20
     deploy("stop", "--all").ok()
-    deploy.nothing_left(patience=1)
+    deploy.nothing_left(patience=20)
 
 
 def test_what_a_job_file_may_say_of_it(deploy: Deploy, installed: Path, tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def test_a_worker_that_is_killed_fails_its_message_only(deploy: Deploy, own: Pat
         out, _ = asking.communicate(timeout=60)
     assert asking.returncode == 1
     assert b"signal 9" in out
-    soon(lambda: not sleepers(deploy), 2)
+    soon(lambda: not sleepers(deploy))
     assert "answered by" in deploy("query", "own", "again", "--json").ok().json["answer"]
     assert deploy("query", "own", "ask", "--json").ok().json["answer"] == "back says HELLO"
     assert deploy("ps", "own", "--json").json["agents"][1]["restarts"] == 0
@@ -119,8 +119,8 @@ def test_what_it_started_ends_with_its_agent(deploy: Deploy, own: Path, agent: s
     os.kill(next(one["pid"] for one in view["agents"] if one["id"] == agent), signal.SIGKILL)
     with asking:
         asking.communicate(timeout=60)
-    soon(lambda: not sleepers(deploy), 5)
-    soon(lambda: pid not in {process.pid for process in deploy.processes()}, 5)
+    soon(lambda: not sleepers(deploy))
+    soon(lambda: pid not in {process.pid for process in deploy.processes()})
     soon(lambda: deploy("ps", "own", "--json").json["status"] == "running")
 
 

@@ -1,4 +1,4 @@
-"""An A2A 1.0 server that knows nothing of us: standard library only, its port in $PORT."""
+"""An A2A 1.0 server that knows nothing of us: standard library only, its port in $PORT or as an argument (0: any)."""
 
 import json
 import os
@@ -57,6 +57,8 @@ class Handler(BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
+    server = ThreadingHTTPServer(("127.0.0.1", PORT), Handler)
+    PORT = server.server_port
     sys.stdout.write(f"serving on {PORT}\n")
     sys.stdout.flush()
-    ThreadingHTTPServer(("127.0.0.1", PORT), Handler).serve_forever()
+    server.serve_forever()
