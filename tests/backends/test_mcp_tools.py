@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import Iterator
 from importlib import import_module
@@ -10,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from teamwright.agents.mcp import servers as mcp
 from teamwright.agents.mcp.servers import McpServers
+from teamwright.backends import loop
 from teamwright.backends.api import BackendConfig
 from tests.standins import mcp_server
 from tests.standins.chat_completions import ChatCompletions
@@ -55,3 +58,27 @@ async def test_calls_of_a_model_reach_the_server(model: tuple[str, Any], fake_tu
     assert all(values["teamwright.mcp.server"] == "words" for _, values, _ in found)
     assert all(values["mcp.method.name"] == "tools/call" for _, values, _ in found)
     assert sum(span.status.code == 2 for _, _, span in found) == 2
+
+
+async def test_a_process_that_hears_nothing_any_more_is_started_again(
+    fake_turn: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mcp, "_DEAF", 0.5)
+    env = {"PYTHONDONTWRITEBYTECODE": "1"}
+    given = {"command": sys.executable, "args": [mcp_server.__file__], "env": env, "timeout": 3.0}
+    servers = McpServers({"words": given})
+    servers.start()
+    try:
+        turn = fake_turn("go")
+
+        async def call(name: str, **arguments: Any) -> loop.ToolResult:
+            tools = {tool.name: tool for tool in await servers.tools()}
+            return await loop.call_tool(turn, tools, loop.ToolCall("1", name, arguments))
+
+        assert (await call("block")).text == "error: block took longer than 3 s"
+        async with asyncio.timeout(60):
+            while (said := await call("add", a=1, b=2)).failed:  # noqa: ASYNC110  # it tells nobody
+                await asyncio.sleep(0.1)
+        assert said.text == "12"
+    finally:
+        await servers.close()

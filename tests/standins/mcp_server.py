@@ -63,6 +63,13 @@ async def hang() -> str:
 
 
 @server.tool()
+def block() -> str:
+    """Hears nothing any more."""
+    signal.pause()
+    return ""
+
+
+@server.tool()
 async def learn(ctx: Context) -> str:  # type: ignore[type-arg]
     """From now on it can whisper."""
     server.add_tool(whisper)
@@ -85,7 +92,7 @@ if __name__ == "__main__":
     sys.stderr.write("I am here\n")
     sys.stderr.flush()
     if sys.argv[1:] == ["few"]:
-        for name in ("add", "fail", "die", "getenv", "hang", "learn"):
+        for name in ("add", "fail", "block", "die", "getenv", "hang", "learn"):
             server.remove_tool(name)
     if sys.argv[1:] == ["stubborn"]:
         stay()

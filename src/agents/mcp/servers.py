@@ -34,11 +34,13 @@ READY = 30.0
 _GONE = 0.8
 #: Seconds: the first pause before it is started again, the longest; how long it must have run to count as well.
 _FIRST, _LONGEST, _STEADY = 0.5, 30.0, 60.0
+#: Seconds in which a process must answer a ping after a call that nobody waits for any more, else it is started again.
+_DEAF = 30.0
 _NAME = re.compile(r"[^A-Za-z0-9_-]")
 #: JSON-RPC's codes for a request that the server has understood and refused: the connection is as good as before.
 _REFUSALS = (-32601, -32602, -32603)
 
-_BROKEN = "its connection broke off"
+_BROKEN, _HANGS = "its connection broke off", "it did not answer any more"
 _News = Literal["changed", "lost", "stop"]
 
 
@@ -96,6 +98,8 @@ class _Server:
         self._trouble = "it has not been started"
         self._again = 0.0
         self._notes: set[asyncio.Task[None]] = set()
+        self._under_way = 0
+        self._lost_as = _BROKEN
 
     def start(self) -> None:
         """Run it until `stop`."""
@@ -141,6 +145,7 @@ class _Server:
 
         broken = self._broken
         asking = asyncio.create_task(ask())
+        self._under_way += 1
         try:
             await asyncio.wait([asking, broken], return_when=asyncio.FIRST_COMPLETED)
             if not asking.done():
@@ -148,7 +153,7 @@ class _Server:
             return _result(asking.result())
         except asyncio.CancelledError:
             if number and not broken.done():
-                note = asyncio.create_task(_cancelled(session, number[0]), context=contextvars.Context())
+                note = asyncio.create_task(self._left(session, number[0]), context=contextvars.Context())
                 self._notes.add(note)
                 note.add_done_callback(self._notes.discard)
             raise
@@ -160,7 +165,24 @@ class _Server:
                 self._lost(session)
             raise ToolError(f"the MCP server {self.name} failed: {error or type(error).__name__}") from error
         finally:
+            self._under_way -= 1
             asking.cancel()
+
+    async def _left(self, session: Any, number: int) -> None:
+        """Nobody waits for that call any more: tell the server, and start its process again where that hears nothing.
+
+        While other calls are under way it is left alone: it may be busy with one of them.
+        """
+        await _cancelled(session, number)
+        if self._given.get("url") or self._under_way:
+            return
+        try:
+            async with asyncio.timeout(_DEAF):
+                await session.send_ping()
+        except TimeoutError:
+            self._lost(session, _HANGS)
+        except Exception as error:
+            log.debug("the MCP server %s has no answer to a ping: %s", self.name, error)
 
     async def stop(self) -> None:
         """End the connection, and the process where there is one."""
@@ -237,16 +259,17 @@ class _Server:
                 if self._news.empty():
                     self._settled.set()
             if news == "lost":
-                raise ConnectionError(_BROKEN)
+                raise ConnectionError(self._lost_as)
 
     def _streams(self) -> AbstractAsyncContextManager[transport.Streams]:
         if self._given.get("url"):
             return transport.http(self._given)
         return transport.stdio(self.name, self._given, lambda: self._lost(self._session))
 
-    def _lost(self, session: Any) -> None:
+    def _lost(self, session: Any, why: str = _BROKEN) -> None:
         """The connection is of no use any more."""
         if session is not None and session is self._session:
+            self._lost_as = why
             self._session = None
             self._settled.clear()
             self._break()
