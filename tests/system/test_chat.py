@@ -263,6 +263,7 @@ def test_a_live_line_that_folds_away_and_ctrl_c(shared_deploy: Deploy, folder: P
     flag.touch()
     person.sees("second part")
     person.sees("-- trace ")
+    person.sees(READY)
 
     person.type(f"slow {folder / 'never'}\r")
     person.sees("cellar: works, ")
@@ -274,7 +275,6 @@ def test_a_live_line_that_folds_away_and_ctrl_c(shared_deploy: Deploy, folder: P
 
     person.type("never sent" + CTRL_C)
     person.sees("again")
-    person.sees(READY)
     person.type("still here\r")
     person.sees("still here")
     person.sees("-- trace ")
