@@ -88,8 +88,21 @@ class Call:
         self.printed = True
 
 
-class LazyGroup(click.Group):
+class Commands(click.Group):
+    """A group whose help shows the whole first sentence of each command."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        found = ((name, self.get_command(ctx, name)) for name in self.list_commands(ctx))
+        rows = [(name, one.get_short_help_str(limit=1000)) for name, one in found if one is not None and not one.hidden]
+        if rows:
+            with formatter.section("Commands"):
+                formatter.write_dl(rows)
+
+
+class LazyGroup(Commands):
     """A group whose commands are modules, imported when they are called or listed."""
+
+    group_class = Commands
 
     def __init__(self, *args: Any, package: str = "", names: tuple[str, ...] = (), **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -136,6 +149,22 @@ _json = click.option(
     is_eager=True,
     help="Print one JSON object and nothing else.",
 )
+
+
+class Seconds(click.FloatRange):
+    """A number of seconds; `nan` is none."""
+
+    name = "seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        found: float = super().convert(value, param, ctx)
+        if found != found:
+            self.fail(f"{value!r} is not a number of seconds", param, ctx)
+        return found
+
+
+#: What `--limit` and the like go up to.
+MOST = 1_000_000
 
 port_option = click.option(
     "--port",

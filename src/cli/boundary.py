@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -13,10 +14,17 @@ from teamwright.cli.main import INTERRUPTED
 from teamwright.cli.output import note
 from teamwright.errors import StartFailed, TeamwrightError, UserError
 
+#: What a disk says that takes no more of our output.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code: 0 done, 1 it failed, 2 bad input, 130 interrupted."""
-    call = Call()
+    try:
+        call = Call()
+    except FileNotFoundError:
+        click.echo("error: the folder you are in is gone\nhint: cd somewhere else", err=True)
+        return UserError.exit_code
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -46,18 +54,27 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # whoever read us has left: nothing more to say, and no noise
         return 1
+    except OSError as error:
+        if error.filename is not None or error.errno not in _FULL:
+            return _bug(call, error)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return _report(call, f"can't write: {(error.strerror or str(error)).lower()}", code=1, kind="OSError")
     except Exception as error:
-        if call.debug:
-            _traceback()
-        text = " ".join(str(error).split())
-        return _report(
-            call,
-            f"this is a bug in Teamwright: {type(error).__name__}{': ' if text else ''}{text}",
-            hint=None if call.debug else "run it again with --debug for the traceback",
-            code=1,
-            kind="Bug",
-        )
+        return _bug(call, error)
     return result if isinstance(result, int) else 0
+
+
+def _bug(call: Call, error: Exception) -> int:
+    if call.debug:
+        _traceback()
+    text = " ".join(str(error).split())
+    return _report(
+        call,
+        f"this is a bug in Teamwright: {type(error).__name__}{': ' if text else ''}{text}",
+        hint=None if call.debug else "run it again with --debug for the traceback",
+        code=1,
+        kind="Bug",
+    )
 
 
 def _report(
@@ -81,7 +98,7 @@ def _report(
         if call.json and not call.printed:
             run = {"run_id": run_id} if run_id else {}
             call.emit({"error": {"message": message, "type": kind, "hint": hint, "tail": list(tail), **run}})
-    except BrokenPipeError:
+    except OSError:  # nobody reads, or it can't be written
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     return code
 

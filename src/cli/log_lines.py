@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -88,13 +89,17 @@ def in_order(lines: Iterable[Line]) -> Iterator[Line]:
 
 def printer(call: Call, agents: Sequence[tuple[str, str]]) -> Callable[[Line], None]:
     """What prints lines of these (job, agent): with the agent in front where there are several, one object a line with
-    --json. Colours on a terminal only, and not with NO_COLOR.
+    --json. Colours on a terminal only, and not with NO_COLOR; there what the agents wrote is shown, never obeyed. In a
+    pipe it goes on as it is.
     """
+    from teamwright.cli.output import spoken
+
+    terminal = sys.stdout.isatty()
     jobs = {job for job, _ in agents}
     names = {(job, agent): f"{job}/{agent}" if len(jobs) > 1 else agent for job, agent in agents}
     colours = dict(zip(names, cycle(_AGENTS), strict=False))
     width = max(map(len, names.values()), default=0) if len(names) > 1 else 0
-    plain = bool(call.environ.get("NO_COLOR"))
+    plain = not terminal or bool(call.environ.get("NO_COLOR"))
 
     def show(line: Line) -> None:
         if call.json:
@@ -111,9 +116,10 @@ def printer(call: Call, agents: Sequence[tuple[str, str]]) -> Callable[[Line], N
             )
             return
         key = (line.job, line.agent)
-        text = line.text if plain else click.style(line.text, fg=_COLOURS.get(line.level or ""))
+        text = spoken(click.unstyle(line.text)) if terminal else line.text
+        text = text if plain else click.style(text, fg=_COLOURS.get(line.level or ""))
         name = f"{names.get(key, line.agent):<{width}} | "
         front = (name if plain else click.style(name, fg=colours.get(key, "cyan"))) if width else ""
-        click.echo(front + text)  # which takes the colours out again where it is no terminal
+        click.echo(front + text, color=True)  # else it takes out of a pipe what agents wrote there
 
     return show

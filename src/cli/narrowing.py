@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from teamwright.cli.app import Call
+from teamwright.cli.app import MOST, Call
 
 if TYPE_CHECKING:
     from teamwright.tracing.reading.filters import Filter
@@ -33,7 +33,7 @@ _OPTIONS = {
 def limited(default: int) -> Callable[..., Any]:
     """The option for how many of the newest."""
     return click.option(
-        "-n", "--limit", type=click.IntRange(min=1), default=default, show_default=True, help="At most so many."
+        "-n", "--limit", type=click.IntRange(1, MOST), default=default, show_default=True, help="At most so many."
     )
 
 

@@ -16,8 +16,8 @@ from teamwright.host.usage import Sample
 RECENT = 3600.0
 #: Seconds that a look may ask processes for their memory.
 _BUDGET = 0.3
-_COLUMNS = ("AGENT", "STATUS", "PID", "CPU", "MEMORY", "IN FLIGHT", "QUEUED", "RESTARTS", "UP")
-_WIDTHS = (32, 11, 8, 7, 10, 9, 7, 8, 9)
+_COLUMNS = ("AGENT", "STATUS", "PID", "CPU", "MEMORY", "IN FLIGHT", "QUEUED", "TOKENS", "COST", "RESTARTS", "UP")
+_WIDTHS = (20, 11, 7, 6, 9, 9, 6, 6, 7, 8, 6)
 
 
 class Watch:
@@ -33,20 +33,22 @@ class Watch:
         self._sample = Sample(_BUDGET)
 
     def look(self) -> dict[str, Any]:
-        """The JSON of `top --once`: {at, cores, jobs: [{job, status, usage, agents: [as in ps, and uptime_s]}]}.
+        """The JSON of `top --once`: {at, cores, jobs: [{job, status, usage, agents: [as in ps, uptime_s, usage]}]}.
 
-        `usage` is of the queries of the last hour.
+        `usage` is of the last hour: of a job's queries, and of an agent's own calls of models; replicas have theirs
+        together, which the first one shows.
         """
         import os
 
         from teamwright.engine.store.state import StateReader
-        from teamwright.tracing.reading.totals import NOTHING, totals
+        from teamwright.tracing.reading.totals import IDLE, NOTHING, agent_totals, totals
 
         home = self._call.home
         with StateReader(home) as reader:
             records = reader.records()
             views = [view for view in reader.jobs() if self._wanted(view)]
-        spent = totals(home.spans_db, time.time_ns() - int(RECENT * 1e9))
+        since = time.time_ns() - int(RECENT * 1e9)
+        spent, own = totals(home.spans_db, since), agent_totals(home.spans_db, since)
         for view in views:  # a line for each process
             view["agents"] = [one for agent in view["agents"] for one in (agent.get("replicas") or [agent])]
         pids = {
@@ -63,7 +65,10 @@ class Watch:
                 found = measured.get(f"{view['job']}/{agent['id']}", {})
                 agent["cpu"] = found["cpu"] if found.get("cpu") is not None else agent["cpu"]
                 agent["memory"] = found.get("memory") or agent["memory"]
-                launched = records[view["job"]].agents[agent["id"]].state.launched_ns
+                record = records[view["job"]].agents[agent["id"]]
+                first = records[view["job"]].processes(record.agent)[0] is record
+                agent["usage"] = own.get((view["job"], record.agent), IDLE) if first else None
+                launched = record.state.launched_ns
                 up = agent["pid"] is not None and launched is not None
                 agent["uptime_s"] = round(time.time() - launched / 1e9, 1) if up and launched else None
         return {"at": round(time.time(), 3), "cores": os.cpu_count(), "jobs": views}
@@ -130,6 +135,8 @@ def _agent(agent: dict[str, Any]) -> str:
             _bytes(agent["memory"]),
             _number(agent["in_flight"]),
             _number(agent["queued"]),
+            _tokens(agent["usage"]),
+            "-" if agent["usage"] is None else dollars(agent["usage"]["cost_usd"]),
             str(agent["restarts"]),
             _up(agent["uptime_s"]),
         )
@@ -140,6 +147,14 @@ def _line(cells: Sequence[str]) -> str:
     first, second, *rest = cells
     left = f"  {first[: _WIDTHS[0]]:<{_WIDTHS[0]}}{second:<{_WIDTHS[1]}}"
     return left + "".join(f"{cell:>{width + 2}}" for cell, width in zip(rest, _WIDTHS[2:], strict=True))
+
+
+def _tokens(usage: dict[str, Any] | None) -> str:
+    """In and out together, as people say them."""
+    if usage is None:
+        return "-"
+    count = usage["input_tokens"] + usage["output_tokens"]
+    return str(count) if count < 10_000 else f"{count / 1e3:.0f}k" if count < 10_000_000 else f"{count / 1e6:.0f}M"
 
 
 def _number(value: int | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -27,12 +28,16 @@ def attachments(items: Iterable[Path | str | File], *, said: str = "") -> list[F
             continue
         path = Path(item)
         try:
-            size += path.stat().st_size
+            if (kind := path.stat().st_mode) and (stat.S_ISCHR(kind) or stat.S_ISBLK(kind) or stat.S_ISSOCK(kind)):
+                raise UserError(f"{said}{path}: is a device, not a file")
+            # One byte more than fits tells that it is too large: pipes say no size, and files grow.
+            with path.open("rb") as file:
+                data = file.read(max(0, FILES_LIMIT - size) + 1)
+            size += max(len(data), path.stat().st_size)
             if size <= FILES_LIMIT:
-                found.append(File(path.name, media_type_of(path.name), path.read_bytes()))
+                found.append(File(path.name, media_type_of(path.name), data))
         except OSError as error:
             raise UserError(f"{said}{path}: {(error.strerror or str(error)).lower()}") from None
-    size = max(size, sum(len(file.data or b"") for file in found))
     if size > FILES_LIMIT:
         raise UserError(
             f"{said.strip() or 'files'}: {size / (1 << 20):.1f} MiB is more than the {FILES_LIMIT >> 20} MiB"

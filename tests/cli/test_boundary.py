@@ -36,6 +36,10 @@ def fail(call, what):
         click.echo("ready")
         sys.stdout.flush()
         time.sleep(300)
+    if what == "say":
+        click.echo("said")
+        click.echo("noted", err=True)
+        assert open("/dev/null").fileno() > 2, "a file has a number that belongs to a stream"
     if what == "pipe":
         for number in range(100_000):
             click.echo("x" * 100)
@@ -129,3 +133,33 @@ def test_a_reader_that_leaves_is_no_error(script: Path, environment: dict[str, s
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait(timeout=60) == 1
+
+
+@pytest.mark.parametrize(
+    ("streams", "code", "out", "error"),
+    [
+        (">&-", 0, "", "noted\n"),
+        ("2>&-", 0, "said\n", ""),
+        ("<&- >&- 2>&-", 0, "", ""),
+        (">/dev/full", 1, "", "error: can't write: no space left on device\n"),
+        ("--json >/dev/full", 1, "", "error: can't write: no space left on device\n"),
+    ],
+)
+def test_streams_that_take_nothing(
+    script: Path, environment: dict[str, str], streams: str, code: int, out: str, error: str
+) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$0" "$1" fail say {streams}', sys.executable, script],
+        env=environment, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (code, out, error)
+
+
+def test_a_folder_that_is_gone(script: Path, environment: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    done = subprocess.run(
+        ["sh", "-c", 'cd "$2" && rmdir "$2" && exec "$0" "$1" fail user', sys.executable, script, tmp_path / "gone"],
+        env=environment, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: the folder you are in is gone\nhint: cd somewhere else\n"

@@ -57,6 +57,50 @@ def test_help(words: tuple[str, ...], found: click.Command) -> None:
     assert options >= {"--home", "--debug"} and ("--json" in options) == (words not in NO_JSON)
 
 
+GROUPS = [app, *(one for name in app.list_commands(click.Context(app))
+                 if isinstance(one := app.get_command(click.Context(app), name), click.Group))]  # fmt: skip
+
+
+@pytest.mark.parametrize("group", GROUPS, ids=[str(group.name) for group in GROUPS])
+def test_help_of_a_group_is_not_cut(group: click.Group) -> None:
+    words = [] if group is app else [str(group.name)]
+    done = CliRunner().invoke(app, [*words, "--help"])
+    assert done.exit_code == 0
+    text = "".join(done.output.split())  # lines are broken at hyphens too
+    for name, one in group.commands.items():
+        assert name + "".join(one.get_short_help_str(10_000).split()) in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "about"),
+    [
+        (("events", "-n", "9" * 30), "0<=x<=1000000"),
+        (("logs", "x", "-n", "9" * 30), "0<=x<=1000000"),
+        (("trace", "list", "--limit", "9" * 30), "1<=x<=1000000"),
+        (("runs", "list", "--limit", "9" * 30), "1<=x<=1000000"),
+        (("registry", "list", "--limit", "9" * 30), "1<=x<=1000000"),
+        (("apply", "x.yaml", "--drain", "nan"), "'nan' is not a number of seconds"),
+        (("top", "--every", "nan"), "'nan' is not a number of seconds"),
+        (("query", "http://x", "hi", "--timeout", "inf"), "0<x<=1000000"),
+        (("events", "--since", "9" * 20 + "d"), "is not a time"),
+        (("events", "--since", "-5m"), "is not a time"),
+        (("query", "http://[::1", "hi"), "is not the address of an agent"),
+    ],
+)
+def test_numbers_out_of_all_bounds(
+    arguments: tuple[str, ...],
+    about: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TEAMWRIGHT_HOME", str(tmp_path / "logs"))
+    assert run(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and about in err and err.count("error: ") == 1
+
+
 #: Arguments that name nothing which is there already: what to say, to look for, or to make.
 FREE = {"text", "name", "reason", "url"}
 

@@ -234,6 +234,7 @@ with teamwright.start("team.yaml", port=0) as job:
     match sys.argv[1]:
         case "raise": raise RuntimeError("mine")
         case "query": job.query("x", agent="slow")
+        case "wait": sys.stdin.read()
         case "open":
             other = teamwright.start("team.yaml", name="second").open()
             print(other.query("still here").answer, flush=True)
@@ -289,6 +290,25 @@ def test_an_owner_outlives_an_engine(deploy: Deploy) -> None:
         engine = deploy("engine", "status", "--json").ok().json["processes"]["engine"]
         os.kill(engine, signal.SIGKILL)
         _until(lambda: deploy("engine", "status", "--json").json.get("processes", {}).get("engine", engine) != engine)
+        program.kill()
+    _until(lambda: deploy("ps", "helpers", "--json").ok().json["status"] == "stopped")
+    deploy("engine", "stop").ok()
+
+
+def test_an_owner_outlives_a_restart(deploy: Deploy) -> None:
+    """Somebody restarts the job at the command line: it still ends with its program."""
+    folder = deploy.home.parent / "work"
+    folder.mkdir()
+    (folder / "mine.py").write_text(CODE)
+    (folder / "team.yaml").write_text(SMALL)
+    deploy("engine", "start", "--port", "0").ok()
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, "wait"],
+        cwd=folder, env=deploy.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as program:  # fmt: skip
+        assert program.stdout is not None and program.stdout.readline() == "up\n"
+        deploy("restart", "helpers").ok()
+        assert deploy("ps", "helpers", "--json").ok().json["status"] == "running"
         program.kill()
     _until(lambda: deploy("ps", "helpers", "--json").ok().json["status"] == "stopped")
     deploy("engine", "stop").ok()

@@ -4,7 +4,9 @@ import json
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from teamwright.errors import UnknownJob
 from teamwright.tracing.reading.filters import Filter
 from teamwright.tracing.reading.reader import SpanReader
 from teamwright.tracing.reading.tables import rows
+from teamwright.tracing.reading.totals import agent_totals
 from teamwright.tracing.reading.view import trace_list, trace_show
 from teamwright.tracing.shipping.spool import Spool
 from teamwright.tracing.storing.schema import STEPS
@@ -218,3 +221,20 @@ def test_what_an_older_version_has_written_is_read_and_left_as_it_is(tmp_path: P
         assert list(rows(reader, "runs")) == []
     assert db.execute("pragma user_version").fetchone() == (2,)
     db.close()
+
+
+def test_what_agents_took_by_themselves(make_tracer: Make, store: SpanStore, spool_dir: Path) -> None:
+    assert agent_totals(store.path.with_name("none.db"), 0) == {}
+    lead, writer = make_tracer("lead")[0], make_tracer("writer")[0]
+    for tracer, tokens, cost in ((lead, 10, 0.5), (writer, 20, 0.25), (writer, 3, None)):  # which has no price
+        with tracer.query("team", text="x"), tracer.agent(message="x"), tracer.model_call(model="m") as call:
+            call.usage(input_tokens=tokens, output_tokens=2, cost_usd=cost)
+    store.drain(spool_dir)
+    assert agent_totals(store.path, 0) == {
+        ("team", "lead"): {"calls": 1, "input_tokens": 10, "output_tokens": 2, "cost_usd": 0.5},
+        ("team", "writer"): {"calls": 2, "input_tokens": 23, "output_tokens": 4, "cost_usd": None},
+    }
+    assert agent_totals(store.path, time.time_ns() + 10**12) == {}
+    with closing(connect(store.path, read_only=True)) as db:
+        plan = db.execute("explain query plan select 1 from span where op = 'chat' and start >= 5").fetchall()
+    assert "span_models" in plan[0]["detail"]

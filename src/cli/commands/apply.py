@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from teamwright.cli.app import Call, command, port_option
+from teamwright.cli.app import Call, Seconds, command, port_option
 from teamwright.cli.job_file import job_file, kept, load
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
 @click.option(
     "--drain",
-    type=click.FloatRange(0, 3600),
+    type=Seconds(0, 3600),
     default=60.0,
     show_default=True,
     help="Seconds that replaced agents may take to end what they work on.",

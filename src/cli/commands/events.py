@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from teamwright.cli.app import Call, command
+from teamwright.cli.app import MOST, Call, command
 
 _PAUSE = 0.3
 
@@ -16,7 +16,7 @@ _PAUSE = 0.3
 @click.option("--job", metavar="JOB|FILE", help="The same as naming it.")
 @click.option("--since", metavar="TIME", help="Only what happened within: 10m, 2h, 7d.")
 @click.option("-f", "--follow", is_flag=True, help="Go on with what happens, until Ctrl-C (exit code 130).")
-@click.option("-n", "--limit", type=click.IntRange(min=0), default=200, show_default=True, help="The newest so many.")
+@click.option("-n", "--limit", type=click.IntRange(0, MOST), default=200, show_default=True, help="The newest so many.")
 @click.pass_obj
 def events(call: Call, target: str | None, job: str | None, since: str | None, follow: bool, limit: int) -> None:
     """What happened: starts, exits with their reasons, restarts, changes, orders and who gave them. Oldest first.
@@ -58,10 +58,11 @@ def events(call: Call, target: str | None, job: str | None, since: str | None, f
 
 def _say(call: Call, event: dict[str, Any]) -> None:
     from teamwright.cli.happened import colour, words
+    from teamwright.cli.output import spoken
 
     if call.json:
         call.emit(event)
     elif call.environ.get("NO_COLOR"):
-        click.echo(words(event))
+        click.echo(spoken(words(event)))
     else:
-        click.secho(words(event), fg=colour(event))
+        click.secho(spoken(words(event)), fg=colour(event))

@@ -6,13 +6,13 @@ import re
 
 import click
 
-from teamwright.cli.app import Call, command
+from teamwright.cli.app import MOST, Call, command
 
 
 @command("logs")
 @click.argument("targets", metavar="TARGET...", nargs=-1, required=True)
 @click.option("-f", "--follow", is_flag=True, help="Keep printing what is written, until Ctrl-C (exit code 130).")
-@click.option("-n", "--lines", type=click.IntRange(min=0), help="Lines from the end of each log.  [default: 100]")
+@click.option("-n", "--lines", type=click.IntRange(0, MOST), help="Lines from the end of each log.  [default: 100]")
 @click.option("--since", metavar="TIME", help="Only what was written within: 10m, 2h, 7d; from older files too.")
 @click.option("--grep", metavar="REGEX", help="Only lines in which this is found.")
 @click.option(

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import click
 
-from teamwright.cli.app import Call, command, port_option
+from teamwright.cli.app import Call, Seconds, command, port_option
 from teamwright.cli.receivers import otlp_options, send_to, wanted
 
 _OUTSIDE = ("token", "binding", "a2a", "timeout")
@@ -33,7 +32,7 @@ _OUTSIDE = ("token", "binding", "a2a", "timeout")
     help="URL only: speak this instead of what the card puts first.",
 )
 @click.option("--a2a", type=click.Choice(["1.0", "0.3"]), help="URL only: this version of A2A.")
-@click.option("--timeout", metavar="SECONDS", type=click.FloatRange(0, min_open=True), help="URL only: for the whole.")
+@click.option("--timeout", metavar="SECONDS", type=Seconds(0, 1e6, min_open=True), help="URL only: for the whole.")
 @otlp_options
 @port_option
 @click.pass_obj
@@ -74,7 +73,7 @@ def query(
     from teamwright.errors import UserError
 
     given = {"token": token, "binding": binding, "a2a": a2a, "timeout": timeout}
-    if urlsplit(job).scheme and "://" in job:
+    if "://" in job and job.partition("://")[0].isalnum():
         if strange := [name for name, on in (("--keep", keep), ("--otlp", otlp), ("--port", port)) if on]:
             raise UserError(f"{strange[0]} is for jobs, not for an agent at a URL")
         from teamwright.cli.outside import ask_outside

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from teamwright.cli.app import Call, app, command
+from teamwright.cli.app import MOST, Call, app, command
 
 
 @app.group("registry")
@@ -17,7 +17,7 @@ def registry() -> None:
 
 def _filters(function: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
-        click.option("--limit", type=click.IntRange(1), help="At most so many."),
+        click.option("--limit", type=click.IntRange(1, MOST), help="At most so many."),
         click.option("--health", metavar="STATUS", help="Only agents of that status, as `deploy ps` shows it."),
         click.option("--group", metavar="GROUP", help="Only agents of this group."),
         click.option("--job", metavar="JOB", help="Only agents of this job."),
@@ -89,9 +89,9 @@ def remove(call: Call, id: str) -> None:
     from teamwright.errors import UserError
 
     with connected(call) as client:
-        removed = client.remove_agent(id)
+        removed = bool(id) and client.remove_agent(id)
     if not removed:
-        raise UserError(f"no agent {id} is listed", hint="deploy registry list")
+        raise UserError(f"no agent {id or repr(id)} is listed", hint="deploy registry list")
     if call.json:
         call.emit({"removed": id})
     else:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from teamwright.cli.app import Call, command
+from teamwright.cli.app import Call, Seconds, command
 
 if TYPE_CHECKING:
     from teamwright.cli.watching import Watch
@@ -20,13 +20,14 @@ _FIRST = 0.5
 @command("top")
 @click.argument("targets", metavar="[JOB|JOB/AGENT]...", nargs=-1)
 @click.option("--once", is_flag=True, help="Print one table and end; so it is in a pipe.")
-@click.option("--every", type=click.FloatRange(0.2, 60), default=2.0, show_default=True, help="Seconds between looks.")
+@click.option("--every", type=Seconds(0.2, 60), default=2.0, show_default=True, help="Seconds between looks.")
 @click.pass_obj
 def top(call: Call, targets: tuple[str, ...], once: bool, every: float) -> None:
-    """CPU, memory (PSS), messages in flight and queued of each agent; queries, tokens and dollars of each job. Live.
+    """CPU, memory (PSS), messages in flight and queued, tokens and dollars of each agent, live; and those of each job.
 
     Keys: q or Ctrl-C leaves (exit code 0); c, m, f and n sort by CPU, memory, messages in flight and name; up and down
-    scroll. CPU is in parts of one core; tokens and dollars are of the queries of the last hour.
+    scroll. CPU is in parts of one core. Tokens and dollars are of the last hour: a job's of its queries, an agent's
+    of its own calls of models.
 
     \b
     deploy top

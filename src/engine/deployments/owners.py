@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from teamwright.engine.liveness import Incarnation
 from teamwright.engine.store.records import JobRecord
@@ -55,6 +55,15 @@ class Owners:
         """From now on the job ends with that process."""
         self._kept.set_owner(job, owner)
         self.sync()
+
+    async def through(self, jobs: Collection[str], work: Awaitable[dict[str, Any]]) -> dict[str, Any]:
+        """Do work that stops these jobs and starts them again: afterwards they belong to whom they did."""
+        held = {job: owner for job, owner in self._kept.owners.items() if job in jobs}
+        try:
+            return await work
+        finally:
+            for job, owner in held.items():
+                self.hold(job, owner)
 
     def sync(self) -> None:
         """Watch for the owners of the jobs that are active, and forget those of the others."""

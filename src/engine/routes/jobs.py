@@ -16,7 +16,7 @@ from teamwright.engine.auth import Gate
 from teamwright.engine.deployments.applying import DRAIN, LONGEST_DRAIN, Applying
 from teamwright.engine.deployments.jobs import Jobs
 from teamwright.engine.deployments.owners import Owners
-from teamwright.engine.deployments.targets import ALL, find_job
+from teamwright.engine.deployments.targets import ALL, find_job, resolve
 from teamwright.engine.liveness import Incarnation
 from teamwright.engine.routes.answers import error_body
 from teamwright.engine.store.secret_store import Secrets
@@ -63,10 +63,11 @@ def routes(jobs: Jobs, applying: Applying, gate: Gate, all_stopped: Callable[[],
         if "plan" in data:
             plan, secrets = _plan(data)
             ordered("restart", [plan.job])
-            return _lines(lambda progress: jobs.restart(plan, secrets, progress), running)
+            return _lines(lambda progress: owners.through([plan.job], jobs.restart(plan, secrets, progress)), running)
         targets = _targets(data)
         ordered("restart", targets)
-        return _lines(lambda progress: jobs.restart_targets(targets, progress), running)
+        names = [item.job.name for item in resolve(targets, jobs.state.jobs)]
+        return _lines(lambda progress: owners.through(names, jobs.restart_targets(targets, progress)), running)
 
     async def stop(request: Request) -> Response:
         gate.operator(request)

@@ -112,6 +112,8 @@ def _shared(which: Filter, *, user: str, text: str, labels: str) -> tuple[list[s
     return clauses, values
 
 
+#: A hundred years: longer than anything was, and within what SQLite counts to.
+_LONGEST = 36_525 * 86_400 * 10**9
 _UNITS = {"us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9, "d": 86_400 * 10**9}
 
 
@@ -119,6 +121,9 @@ def nanoseconds(text: str) -> int:
     """`500ms`, `1.5s`, `10m`, `2h`, `7d` in nanoseconds. Raises UserError."""
     number = text.rstrip("abcdefghijklmnopqrstuvwxyz")
     try:
-        return int(float(number) * _UNITS[text[len(number) :]])
+        found = int(float(number) * _UNITS[text[len(number) :]])
+        if not 0 <= found <= _LONGEST:
+            raise ValueError(text)
+        return found
     except (KeyError, ValueError, OverflowError):
         raise UserError(f"{text!r} is not a time", hint="20ms, 1.5s, 10m, 2h, 7d") from None

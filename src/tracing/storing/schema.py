@@ -59,6 +59,7 @@ STEPS = (
     + VIEWS,
     "create table lost(process text primary key, spans int not null) without rowid;",
     QUERIES,
+    "create index span_models on span(start) where op = 'chat';",
 )
 
 SPAN_COLUMNS = (
