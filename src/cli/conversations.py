@@ -10,15 +10,16 @@ from teamwright.cli.app import Call
 from teamwright.cli.output import note, table
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from teamwright.agents.memory.conversations import Conversation
+    from teamwright.cli.fitting import Fitting
 
 
-def sessions_table(conversations: Iterable[Conversation]) -> Table:
+def sessions_table(conversations: Iterable[Conversation]) -> Fitting:
     """One a row."""
     head = ("SESSION", "JOB", "AGENT", "USER", "TURNS", "BEGAN", "LAST", "LAST WORDS")
-    return table(head, map(_row, conversations))
+    return table(
+        head, map(_row, conversations), spare=("BEGAN", "USER", "TURNS", "AGENT", "JOB", "LAST"), broken="LAST WORDS"
+    )
 
 
 def say_if_elsewhere(call: Call, session: str | None, job: str) -> None:

@@ -9,8 +9,8 @@ import click
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
 
+    from teamwright.cli.fitting import Fitting
     from teamwright.home import Home
 
 _COLOURS = {
@@ -69,25 +69,25 @@ def warn(warnings: Iterable[str]) -> None:
         note(f"warning: {warning}")
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    """A plain table: a head line and no rules; words of a STATUS column have their colour."""
-    from rich.table import Table
+def table(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], *, spare: Sequence[str] = (), broken: str = ""
+) -> Fitting:
+    """A plain table; words of a STATUS column have their colour. `spare` and `broken` are for narrow terminals."""
     from rich.text import Text
 
-    found = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for column in columns:
-        found.add_column(column, overflow="fold")
-    for row in rows:
-        found.add_row(
-            *(
-                Text(spoken(cell), style=_COLOURS.get(cell, "") if column == "STATUS" else "")
-                for column, cell in zip(columns, row, strict=True)
-            )
-        )
-    return found
+    from teamwright.cli.fitting import Fitting
+
+    cells = (
+        [
+            Text(spoken(cell), style=_COLOURS.get(cell, "") if column == "STATUS" else "")
+            for column, cell in zip(columns, row, strict=True)
+        ]
+        for row in rows
+    )
+    return Fitting(columns, cells, spare=spare, broken=broken)
 
 
-def job_table(view: dict[str, Any]) -> Table:
+def job_table(view: dict[str, Any]) -> Fitting:
     """The agents of one job, as `start` and `ps JOB` show them."""
     return table(
         ("AGENT", "STATUS", "PID", "ADDRESS", "BACKEND", "LEVEL", "READY IN", "RESTARTS", "LAST EXIT"),
@@ -106,6 +106,8 @@ def job_table(view: dict[str, Any]) -> Table:
             for listed in view["agents"]
             for agent in listed.get("replicas") or [listed]
         ),
+        spare=("LEVEL", "READY IN", "BACKEND", "RESTARTS", "PID", "LAST EXIT", "ADDRESS"),
+        broken="LAST EXIT",
     )
 
 
@@ -116,7 +118,7 @@ def say_agents(view: dict[str, Any]) -> None:
         click.echo("foreign: runs no code of ours, so it is not held to tokens, limits and halts")
 
 
-def jobs_table(views: Iterable[dict[str, Any]]) -> Table:
+def jobs_table(views: Iterable[dict[str, Any]]) -> Fitting:
     """All jobs of a home, as `ps` shows them."""
     return table(
         ("JOB", "STATUS", "AGENTS", "UP", "ENTRY", "FILE"),
@@ -131,6 +133,8 @@ def jobs_table(views: Iterable[dict[str, Any]]) -> Table:
             )
             for view in views
         ),
+        spare=("ENTRY", "AGENTS", "FILE", "UP"),
+        broken="FILE",
     )
 
 

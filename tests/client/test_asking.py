@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
+from pathlib import Path
+
+import pytest
 
 from teamwright.backends.api import File
 from teamwright.client import asking
+from teamwright.client.files import FILES_LIMIT, attachments
+from teamwright.errors import UserError
 from teamwright.tracing.propagation import RUN_EXT, USAGE_EXT
 
 
@@ -77,3 +84,20 @@ def test_files_of_an_answer_come_in_pieces() -> None:
     found = answer.result(1)
     assert found.files == tuple(File(name, "text/plain", b"abc") for name in "abc")
     assert found.to_dict()["files"][0] == {"name": "a", "media_type": "text/plain", "bytes": 3}
+
+
+def test_files_to_send_along(tmp_path: Path) -> None:
+    pipe, file, large = tmp_path / "pipe", tmp_path / "a.txt", tmp_path / "large"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(b"through a pipe",))
+    writer.start()
+    file.write_text("abc")
+    assert [found.data for found in attachments([file, str(pipe)])] == [b"abc", b"through a pipe"]
+    writer.join()
+    with large.open("wb") as holes:
+        holes.truncate(FILES_LIMIT - 2)
+    with pytest.raises(UserError, match=r"files: 11\.0 MiB is more than the 11 MiB"):
+        attachments([file, large])
+    for device in ("/dev/zero", "/dev/null"):  # the first has no end
+        with pytest.raises(UserError, match=f"--file {device}: is a device, not a file"):
+            attachments([device], said="--file ")

@@ -37,6 +37,8 @@ class Night(Agent):
         if word == "log":
             log.warning("heard %s", rest)
             print("printed by hand", flush=True)
+        if word == "ring":
+            log.warning("a bell \\a \\x1b]0;pwned\\a \\x1b[2J\\x1b[31mrings")
         if word == "wait":
             open(rest + ".waits", "a").close()
             while not os.path.exists(rest):
@@ -217,6 +219,28 @@ def test_logs_are_followed_over_rotation_and_restart(night: Deploy) -> None:
         assert person.leaves("\x03") == 130
     finally:
         person.goes()
+
+
+def test_a_terminal_obeys_no_log(night: Deploy) -> None:
+    night("query", "night", "ring").ok()
+    piped = night("logs", "night", "--grep", "a bell").ok().out
+    assert "\x1b]0;pwned\a \x1b[2J\x1b[31mrings" in piped, "in a pipe nothing is changed"
+    for arguments in (("logs", "night", "--grep", "a bell"), ("describe", "night"), ("events", "night")):
+        person = Person(night, night.home.parent, *arguments)
+        try:
+            assert person.leaves("") == 0
+        finally:
+            person.goes()
+        assert "\x1b]0;" not in person.raw and "\x1b[2J" not in person.raw and "\a" not in person.raw
+        assert arguments[0] != "logs" or "rings" in person.screen
+
+
+def test_tokens_and_dollars_of_each_agent(night: Deploy) -> None:
+    (job,) = night("top", "--json", "--once").ok().json["jobs"]
+    for each in job["agents"]:
+        assert set(each["usage"]) == {"calls", "input_tokens", "output_tokens", "cost_usd"}
+    head = night("top", "--once").ok().out.splitlines()[2].split()
+    assert head[head.index("QUEUED") + 1 :] == ["TOKENS", "COST", "RESTARTS", "UP"]
 
 
 def test_no_colours_on_demand(night: Deploy) -> None:

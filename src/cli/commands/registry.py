@@ -126,6 +126,8 @@ def _show(call: Call, limit: int | None, only: dict[str, str | None]) -> None:
                 )
                 for entry in found
             ),
+            spare=("GROUP", "NAME", "ADDRESS", "SKILLS"),
+            broken="SKILLS",
         )
     )
 
