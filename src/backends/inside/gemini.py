@@ -67,8 +67,9 @@ class _Call:
         """A piece of the answer, or all of it."""
         if self._scope is not None and self._number:
             with safely(_NAME):
-                begun = self._said.begun
+                begun, known = self._said.begun, len(self._said.asked)
                 self._said.add(chunk)
+                self._scope.asked(self._said.asked[known:])  # the SDK calls them before the stream is through
                 if streamed and self._said.begun and not begun:
                     self._scope.note(self._number, "first token")
 
@@ -82,8 +83,6 @@ class _Call:
             early = isinstance(error, GeneratorExit)
             failed = failure(error) if error is not None and not early else None if early else self._said.fault
             self._scope.end(number, **self._said.told(), error=failed, early=early or None)
-            if failed is None:
-                self._scope.asked(self._said.asked)
 
 
 def _whole(original: Callable[..., Any]) -> Callable[..., Any]:

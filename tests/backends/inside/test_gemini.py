@@ -52,6 +52,12 @@ CODE = '''
         for chunk in client.models.generate_content_stream(model=MODEL, contents=text):
             yield chunk.text or ""
 
+    async def flowing(text):
+        config, words = types.GenerateContentConfig(tools=[weather]), ""
+        async for chunk in await client.aio.models.generate_content_stream(model=MODEL, contents=text, config=config):
+            words += "".join(part.text or "" for part in chunk.candidates[0].content.parts)
+        return words
+
     async def chatting(text):
         chat = client.aio.chats.create(model=MODEL)
         words = ""
@@ -157,6 +163,16 @@ def test_a_stream(world: World, agent: str) -> None:
     ]
     assert 0 < chat.attributes["gen_ai.response.time_to_first_chunk"] < (chat["end_ns"] - chat["start_ns"]) / 1e9
     assert "first token" in chat["events"]
+
+
+@both
+def test_a_stream_with_functions_that_the_sdk_calls(world: World, agent: str) -> None:
+    world.script(Reply(calls=[Call("weather", {"city": "Oslo"})]), echo("it is "))
+    said = world.ask("flowing the weather?", agent)
+    assert said.text == "it is 21 degrees in Oslo"
+    assert world.tree(said.trace_id) == [f"invoke_agent {agent}", "chat", "execute_tool weather", "chat"]
+    assert said.usage["tool_calls"] == 1
+    whole(world.spans(said.trace_id))
 
 
 @both
