@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,9 @@ class EventBus:
     @asynccontextmanager
     async def subscribe(self) -> AsyncIterator[asyncio.Queue[Event]]:
         """A queue that gets every event published while the block runs."""
-        queue: asyncio.Queue[Event] = asyncio.Queue(self._capacity)
+        from asyncio import Queue  # not above: commands know events too, and have no loop to load
+
+        queue: asyncio.Queue[Event] = Queue(self._capacity)
         self._queues.add(queue)
         try:
             yield queue

@@ -19,8 +19,10 @@ from uuid import uuid4
 def warm() -> None:
     """Do it; called once, before the zygote freezes its memory. Raises RuntimeError when a thread remains."""
     from teamwright.agents.main import quiet_sdk
+    from teamwright.lean import import_httpx
 
     quiet_sdk()
+    import_httpx()
     import uvloop  # noqa: F401  (only imported, see below)
     from opentelemetry import trace
 

@@ -28,6 +28,9 @@ def connected(
     When the command is interrupted, an engine that it has started leaves again, unless it has other jobs by now;
     KeyboardInterrupt comes out of here when it is gone.
     """
+    from teamwright.lean import import_httpx
+
+    import_httpx()
     from teamwright.client import launch
 
     try:

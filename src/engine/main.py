@@ -10,16 +10,18 @@ import os
 from pathlib import Path
 from typing import Any
 
-from teamwright.engine.app import Engine, EngineOrder
-from teamwright.engine.guarded import guarded, run
-from teamwright.engine.liveness import Incarnation
-from teamwright.engine.telemetry.keeper import forward_to, retention
 from teamwright.home import Home
+from teamwright.lean import import_httpx
 from teamwright.settings import IDLE, OTLP_METRICS, SESSION_DAYS, SESSION_SIZE, TOKEN_RPM, lease, number, public_url
 
 
 async def serve(data: dict[str, Any]) -> None:
     """Run one engine until it is told to end."""
+    from teamwright.engine.app import Engine, EngineOrder
+    from teamwright.engine.guarded import guarded
+    from teamwright.engine.liveness import Incarnation
+    from teamwright.engine.telemetry.keeper import forward_to, retention
+
     home = Home(Path(data["home"]))
     order = EngineOrder(
         home=home,
@@ -46,6 +48,9 @@ async def serve(data: dict[str, Any]) -> None:
 
 def main() -> None:
     """The entry of the process."""
+    import_httpx()
+    from teamwright.engine.guarded import run
+
     run(serve)
 
 

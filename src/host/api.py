@@ -50,6 +50,9 @@ Status = Literal[
     "paused", "halted", "stopping", "stopped", "failed", "lost",
 ]  # fmt: skip
 
+#: What agents take, which the host writes into the home (see `usage.py`), and the seconds between two looks.
+USAGE_FILE, USAGE_EVERY = "usage.json", 5.0
+
 #: Keys of `details`: the state is that of a process that may follow the agent's, or of the one before it.
 NEXT, FORMER = "next", "former"
 

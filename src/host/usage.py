@@ -14,13 +14,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from teamwright.host.api import USAGE_EVERY, USAGE_FILE
 from teamwright.host.checks import cpu_used, memory_of
 from teamwright.host.proc import Process
 from teamwright.host.trees import Family, Trees
 
-FILE = "usage.json"
-#: Seconds between two looks.
-EVERY = 5.0
 #: Seconds that asking for memory may take at a look: a millisecond for each process. The others' turn comes later.
 _BUDGET = 0.1
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -69,10 +67,10 @@ async def keep(trees: Trees, home: Path) -> None:
     """Write it down every few seconds; cancel to end."""
     sample = Sample()
     while True:
-        await asyncio.sleep(EVERY)
+        await asyncio.sleep(USAGE_EVERY)
         found = {_agent(family): trees.members(family, age=1.0) for family in _newest(trees.families)}
         with suppress(OSError):
-            _write(home / FILE, {"at": round(time.time(), 3), "agents": sample.look(found)})
+            _write(home / USAGE_FILE, {"at": round(time.time(), 3), "agents": sample.look(found)})
 
 
 def _newest(families: Iterable[Family]) -> list[Family]:

@@ -33,8 +33,8 @@ _HEAVY |= {
     ("arguments", "barred"),
     [
         (["--help"], _HEAVY | {"rich", "yaml", "sqlite3"}),
-        (["ps", "--json"], _HEAVY - {"asyncio"} | {"rich"}),
-        (["ps"], _HEAVY - {"asyncio"}),
+        (["ps", "--json"], _HEAVY | {"rich"}),
+        (["ps"], _HEAVY),
         (["start", "--help"], _HEAVY | {"rich"}),
         (["chat", "--help"], _HEAVY | {"rich", "sqlite3"}),
     ],

@@ -10,10 +10,10 @@ from typing import Any
 
 from teamwright.agents.load_file import FOLDER, Load, read_loads
 from teamwright.home import Home
-from teamwright.host.usage import EVERY, FILE
+from teamwright.host.api import USAGE_EVERY, USAGE_FILE
 
 #: Older than so many seconds it is nobody's present.
-_OLD = 4 * EVERY
+_OLD = 4 * USAGE_EVERY
 
 
 def fill(home: Home, view: dict[str, Any], usage: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -48,7 +48,7 @@ def add_up(agent: dict[str, Any]) -> None:
 def read_usage(home: Home) -> dict[str, Any]:
     """What the host has written down last, by `job/agent`; empty when it is old."""
     with suppress(OSError, ValueError, KeyError, TypeError):
-        found = json.loads((home.path / FILE).read_text())
+        found = json.loads((home.path / USAGE_FILE).read_text())
         if time.time() - found["at"] < _OLD:
             agents: dict[str, Any] = found["agents"]
             return agents

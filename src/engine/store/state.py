@@ -6,7 +6,6 @@ Without an engine the CLI reads the same file (`StateReader`).
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 from collections import OrderedDict
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
-from teamwright.database import Work, Writer, check_version, connect
+from teamwright.database import T, Work, Writer, check_version, connect
 from teamwright.engine.deployments.vitals import fill, read_usage
 from teamwright.engine.liveness import EngineFile, Incarnation
 from teamwright.engine.store import rows
@@ -149,7 +148,7 @@ class EngineState:
 
     async def runs(self, which: Filter, *, limit: int = 20) -> list[dict[str, Any]]:
         """Running and ended queries, the newest first; after everything that was written before."""
-        return await asyncio.wrap_future(self._writer.submit(lambda db: rows.read_runs(db, which, limit=limit)))
+        return await self._written(lambda db: rows.read_runs(db, which, limit=limit))
 
     def forget_runs(self, before_ns: int) -> None:
         """Forget the queries that ended before that Unix time and are not labelled to be kept."""
@@ -169,7 +168,7 @@ class EngineState:
 
     async def root_of_task(self, job: str, agent: str, task_id: str) -> ParentContext | None:
         """The root span of the newest query that had to do with a task."""
-        return await asyncio.wrap_future(self._writer.submit(lambda db: rows.root_of_task(db, job, agent, task_id)))
+        return await self._written(lambda db: rows.root_of_task(db, job, agent, task_id))
 
     def diary(self) -> Diary:
         """What keeps events in the same file."""
@@ -191,9 +190,15 @@ class EngineState:
         self._meta[key] = value
         self._later(lambda db: db.execute("insert or replace into meta values (?, ?)", (key, value)))
 
+    async def _written(self, work: Work[T]) -> T:
+        """What that work comes to, done after everything that was given to the writer before."""
+        from asyncio import wrap_future  # not above: commands read this file too, and have no loop to load
+
+        return await wrap_future(self._writer.submit(work))
+
     async def _now(self, work: Work[Any]) -> None:
         try:
-            await asyncio.wrap_future(self._writer.submit(work))
+            await self._written(work)
         except sqlite3.Error as error:
             self._problem(error)
             hint = "free some space" if "full" in str(error) else "see engine.log in the home"
