@@ -180,7 +180,7 @@ class EngineState:
 
     async def tokens(self) -> list[TokenRow]:
         """Every token that was made for somebody, the newest first."""
-        return await asyncio.wrap_future(self._writer.submit(rows.read_tokens))
+        return await self._written(rows.read_tokens)
 
     async def revoke_token(self, token: TokenRow, at: float) -> None:
         """A token is good no more since that Unix time."""
