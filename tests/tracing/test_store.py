@@ -65,7 +65,7 @@ def test_a_trace_takes_as_long_as_its_root(
     root = tracer.query("team", text="x")
     agent = tracer.agent(message="x", parent=root)
     begun = agent.otel_span.start_time  # type: ignore[attr-defined]
-    ends = [lambda: agent.end(begun + 9_000_000), lambda: root.end(begun + 5_000_000)]
+    ends: list[Callable[[], None]] = [lambda: agent.end(begun + 9_000_000), lambda: root.end(begun + 5_000_000)]
     for end in ends if late_first else reversed(ends):
         end()
         store.drain(spool_dir, remove=False)
