@@ -63,7 +63,11 @@ def disturbed(found: Mapping[str, Any]) -> str:
         return "no running process is disturbed"
     queries = found["queries"]
     under_way = f"; {queries} {'query' if queries == 1 else 'queries'} under way" if queries else ""
-    return f"processes: {'; '.join(parts)}, once they have ended what they work on{under_way}"
+    said = f"processes: {'; '.join(parts)}, once they have ended what they work on{under_way}"
+    if parked := found["parked"]:
+        whose = ", ".join(f"{count} of {agent}" for agent, count in parked.items())
+        said += f"\ntasks that wait for a person's answer end with them: {whose}"
+    return said
 
 
 def _reason(reason: Mapping[str, Any]) -> Iterator[str]:

@@ -29,6 +29,7 @@ from teamwright.engine.deployments.owners import Owners
 from teamwright.engine.door.follow import Followers
 from teamwright.engine.door.foreign import Foreign
 from teamwright.engine.door.front_door import FrontDoor
+from teamwright.engine.door.parked import parked
 from teamwright.engine.door.placing import Placing
 from teamwright.engine.door.upstream import Upstream
 from teamwright.engine.fingerprint import fingerprint
@@ -151,7 +152,7 @@ class Engine:
         )
         self.bus.listen(self.state.diary().note)
         self.owners = Owners(self.state, self.jobs.stop_job)
-        self.applying = Applying(self.jobs, self.foreign.look)
+        self.applying = Applying(self.jobs, self.foreign.look, partial(parked, self.upstream))
         self.checkups = Checkups(self.state, self.foreign.join, self.jobs.note)
         self.recovery = recovery.Recovery(self.jobs)
         self.front_door = FrontDoor(

@@ -33,6 +33,8 @@ from teamwright import Agent
 
 class Clerk(Agent):
     async def run(self, turn):
+        if turn.text == "which":
+            return "bought " + await turn.ask_user("Which one?")
         return "clerk: " + (await turn.ask_peer("store", turn.text)).text
 
 class Store(Agent):
@@ -107,6 +109,21 @@ def test_nothing_changed(shop: Shop) -> None:
     assert shop.pids() == before
     done = shop.deploy("apply", shop.file).ok()
     assert "already what its file says" in done.out
+
+
+def test_what_waits_for_a_person_is_told_before_it_is_lost(shop: Shop) -> None:
+    first, second = (shop.deploy("query", "shop", "which", "--json").ok().json for _ in range(2))
+    assert first["state"] == second["state"] == "input_required"
+    shop.write(JOB.replace("description: first", "description: second"))
+    assert shop.apply("--dry-run")["parked"] == {}  # the store's process ends, which has none
+    shop.write(JOB.replace("calls: [store]", "calls: [store], description: sells"))
+    assert shop.apply("--dry-run")["parked"] == {"clerk": 2}
+    said = shop.deploy("apply", shop.file, "--dry-run").ok().out
+    assert "tasks that wait for a person's answer end with them: 2 of clerk" in said
+    # Answered ones wait no more.
+    more = ("--session", first["session"], "--task", first["task_id"], "--json")
+    assert shop.deploy("query", "shop", "this", *more).ok().json["answer"] == "bought this"
+    assert shop.apply("--dry-run")["parked"] == {"clerk": 1}
 
 
 def test_only_what_changed_is_replaced(shop: Shop) -> None:

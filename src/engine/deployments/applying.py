@@ -38,6 +38,8 @@ _GONE = frozenset(["backing_off", "failed", "stopped", "lost"])
 
 #: Sees that a `url:` agent is there, with these secrets. Raises PeerError.
 Look = Callable[[AgentPlan, Secrets], Awaitable[None]]
+#: Counts the tasks that wait for a person at these processes, by agent.
+Parked = Callable[[list[AgentRecord]], Awaitable[Mapping[str, int]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,20 +82,26 @@ class _Work:
 
 
 class Applying:
-    """Applies plans to running jobs. `look` sees that a `url:` agent is there."""
+    """Applies plans to running jobs. `look` sees that a `url:` agent is there; `parked` counts what would be lost."""
 
-    def __init__(self, jobs: Jobs, look: Look) -> None:
+    def __init__(self, jobs: Jobs, look: Look, parked: Parked) -> None:
         self._jobs = jobs
         self._look = look
+        self._parked = parked
         self._work: dict[str, _Work] = {}
         jobs.beside = self._note
 
-    def changes(self, plan: Plan, secrets: Secrets) -> dict[str, Any]:
-        """What `apply` would do, as it prints it; `queries` are under way. Raises UnknownJob or EngineError."""
+    async def changes(self, plan: Plan, secrets: Secrets) -> dict[str, Any]:
+        """What `apply` would do, as it prints it; `queries` are under way, `parked` tasks wait for a person at agents
+        whose processes end, and end with them. Raises UnknownJob or EngineError.
+        """
         job = self._running(plan)
         found = self._changes(job, plan, secrets)
         queries = sum(task.job == job.name for task in self._jobs.state.tasks.values())
-        return {**found.to_dict(), "file": job.plan.file, "queries": queries}
+        work = self._planned(job, plan, found)
+        ending = [job.agents[name.partition("/")[2]] for name in (*work.replaced, *work.removed)]
+        parked = await self._parked([process for process in ending if process.up])
+        return {**found.to_dict(), "file": job.plan.file, "queries": queries, "parked": dict(parked)}
 
     async def apply(
         self, plan: Plan, secrets: Secrets, progress: Progress, *, expect: str | None = None, drain: float = DRAIN

@@ -80,7 +80,7 @@ def routes(jobs: Jobs, applying: Applying, gate: Gate, all_stopped: Callable[[],
     async def changes(request: Request) -> Response:
         gate.operator(request)
         plan, secrets = _plan(await _json(request))
-        return JSONResponse(applying.changes(plan, secrets))
+        return JSONResponse(await applying.changes(plan, secrets))
 
     async def apply(request: Request) -> Response:
         gate.operator(request)
