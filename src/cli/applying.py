@@ -66,7 +66,7 @@ def disturbed(found: Mapping[str, Any]) -> str:
     said = f"processes: {'; '.join(parts)}, once they have ended what they work on{under_way}"
     if parked := found["parked"]:
         whose = ", ".join(f"{count} of {agent}" for agent, count in parked.items())
-        said += f"\ntasks that wait for a person's answer end with them: {whose}"
+        said += f"; tasks that wait for a person end with them: {whose}"
     return said
 
 

@@ -119,7 +119,7 @@ def test_what_waits_for_a_person_is_told_before_it_is_lost(shop: Shop) -> None:
     shop.write(JOB.replace("calls: [store]", "calls: [store], description: sells"))
     assert shop.apply("--dry-run")["parked"] == {"clerk": 2}
     said = shop.deploy("apply", shop.file, "--dry-run").ok().out
-    assert "tasks that wait for a person's answer end with them: 2 of clerk" in said
+    assert "tasks that wait for a person end with them: 2 of clerk" in said
     # Answered ones wait no more.
     more = ("--session", first["session"], "--task", first["task_id"], "--json")
     assert shop.deploy("query", "shop", "this", *more).ok().json["answer"] == "bought this"
