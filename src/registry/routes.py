@@ -156,7 +156,7 @@ def routes(
         claims = reader(request)
         if registry.changes.watchers >= _WATCHERS:
             raise TooMany(f"there are {_WATCHERS} watchers already", retry_after=_SIGN)
-        since = request.query_params.get("since") or request.headers.get("last-event-id")
+        since = request.query_params.get("since") or request.headers.get("last-event-id") or None
         job, again = request.query_params.get("job"), partial(reads or authorize, request)
         stream = _stream(registry, since, job, claims.exp, again, _eyes(host, claims))
         return StreamingResponse(stream, media_type="text/event-stream", headers={"cache-control": "no-store"})
@@ -204,8 +204,12 @@ async def _stream(
     changes = registry.changes
     with changes.news() as news:
         registry.sweep()
-        place = since or changes.revision
+        # What is no place of ours is not repeated: it may hold lines of its own.
+        lost = since is not None and changes.since(since) is None
+        place = changes.revision if since is None or lost else since
         yield _event("ready", place, {"revision": changes.revision})
+        if lost:
+            yield _event("reset", place, {"revision": changes.revision})
         signed = time.monotonic()
         while time.time() < until:
             news.clear()
@@ -240,8 +244,8 @@ def _tagged(request: Request, body: Mapping[str, Any], revision: str) -> Respons
     """The body, or 304 for whoever has it. Weak: times and load in it may be older."""
     tag = f'W/"{revision}"'
     headers = {"etag": tag, "cache-control": "private, no-cache", "vary": "authorization"}
-    known = [item.strip() for item in request.headers.get("if-none-match", "").split(",")]
-    if tag in known or "*" in known:
+    known = [item.strip().removeprefix("W/") for item in request.headers.get("if-none-match", "").split(",")]
+    if f'"{revision}"' in known or "*" in known:
         return Response(status_code=304, headers=headers)
     return JSONResponse(dict(body), headers=headers)
 

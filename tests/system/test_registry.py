@@ -85,6 +85,38 @@ def test_it_tells_how_to_use_it(world: World) -> None:
         assert "land" not in json.dumps(about) and plain.get("/agents").status_code == 401
 
 
+def test_what_is_no_place_in_the_changes_is_not_repeated(world: World) -> None:
+    for since in ("nonsense", "x\nevent: listed\ndata: {}\n\n"):
+        with world.http.stream("GET", "/agents/changes", params={"since": since}) as stream:
+            told = (line for line in stream.iter_lines())
+            lines = [next(told) for _ in range(6)]
+        place = world.http.get("/agents").json()["revision"].partition("-")[0]
+        assert [lines[0], lines[4]] == ["event: ready", "event: reset"]
+        assert lines[1].startswith(f"id: {place}-") and lines[5].startswith(f"id: {place}-")
+
+
+def test_an_etag_counts_with_and_without_its_mark(world: World) -> None:
+    tag = world.http.get("/agents").headers["etag"]
+    assert tag.startswith('W/"')
+    for known in (tag, tag[2:], f'"other", {tag}', "*"):
+        assert world.http.get("/agents", headers={"if-none-match": known}).status_code == 304, known
+    assert world.http.get("/agents", headers={"if-none-match": '"other"'}).status_code == 200
+
+
+def test_a_revoked_token_hears_no_more_changes(world: World) -> None:
+    made = world.http.post("/tokens", json={"ttl": 600}).json()
+    theirs = {"authorization": f"Bearer {made['token']}"}
+    with httpx.stream("GET", f"{world.http.base_url}/agents/changes", headers=theirs, timeout=60) as stream:
+        lines = stream.iter_lines()
+        assert next(lines) == "event: ready"
+        assert world.http.post("/tokens/revoke", json={"tokens": [made["id"]]}).status_code == 200
+        since = world.http.get("/agents").json()["revision"]
+        assert world.http.delete("/agents/land.maps").json() == {"removed": True}
+        assert not [line for line in lines if line.startswith("event: ")]  # to its end
+    back = world.changes(since, 2)
+    assert [(change["id"], change["change"]) for change in back] == [("land.maps", "delisted"), ("land.maps", "listed")]
+
+
 def test_only_the_agent_itself(world: World) -> None:
     """Its token, its address and its process: nobody else gets on the list as land.sky."""
     evil = {"url": "http://127.0.0.1:1", "name": "evil"}

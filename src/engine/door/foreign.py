@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 #: Seconds to connect; and from one piece of an answer to the next, and for one that comes whole, where the agent has no
 #: `limits.duration`.
 CONNECT, ANSWER = 5.0, 600.0
+#: Where clouds tell a machine about itself, keys included, beside the addresses of the link.
+_METADATA = frozenset(
+    map(ipaddress.ip_address, ("100.100.100.200", "168.63.129.16", "192.0.0.192", "fd00:ec2::254", "fd20:ce::254"))
+)
+#: IPv4 addresses in the form that a network's own translator takes.
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 class Foreign:
@@ -196,6 +202,10 @@ async def _anybodys(address: str) -> bool:
 def nobodys(address: str) -> bool:
     """Whether digits are an address of the link (cloud metadata), of many, or of nobody."""
     found = ipaddress.ip_address(address.partition("%")[0])
-    found = getattr(found, "ipv4_mapped", None) or found
-    reserved = found.version == 4 and found.is_reserved
+    if found.version == 6:
+        inside = found.ipv4_mapped or found.sixtofour
+        if found in _NAT64:
+            inside = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
+        found = inside or found
+    reserved = found in _METADATA or (found.version == 4 and found.is_reserved)
     return found.is_link_local or found.is_multicast or found.is_unspecified or reserved
