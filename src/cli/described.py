@@ -41,7 +41,9 @@ def describe_agent(call: Call, target: Target, record: JobRecord, view: dict[str
     import dataclasses
 
     name = str(target.agent)
-    process = record.agents.get(name) or record.processes(name)[0]
+    processes = [record.agents[name]] if name in record.agents else record.processes(name)
+    # What an agent with replicas says of itself, one of them says that is up.
+    process = next((one for one in processes if one.up), processes[0])
     every = [one for item in view["agents"] for one in (item, *item["replicas"])]
     agent = next(item for item in every if item["id"] == name)
     plan = record.plan.agent(process.agent)
@@ -69,21 +71,21 @@ def describe_agent(call: Call, target: Target, record: JobRecord, view: dict[str
         "tools": list(plan.tools),
         "mcp_servers": sorted(plan.mcp_servers),
         "secrets": [{"name": secret.name, "source": secret.source} for secret in plan.secrets],
-        "card": _card(agent["url"]) if agent["status"] in ("healthy", "busy") else None,
+        "card": _card(agent["url"] or process.url) if process.up else None,
         "log": str(call.home.agent_log(record.name, process.name)),
-        "log_errors": _log_errors(call, record.name, process.name),
-        **_happened(call, target),
+        "log_errors": [line for one in processes for line in _log_errors(call, record.name, one.name)][-_LINES:],
+        **_happened(call, target, process.agent),
     }
 
 
-def _happened(call: Call, target: Target) -> dict[str, Any]:
+def _happened(call: Call, target: Target, agent: str | None = None) -> dict[str, Any]:
     """The last events, those that were bad, and the last runs."""
     from teamwright.engine.store.state import StateReader
     from teamwright.tracing.reading.filters import Filter
 
     with StateReader(call.home) as reader:
         events = reader.events(job=target.job, agent=target.agent, limit=200)
-        runs = reader.runs(Filter(job=target.job, agent=target.agent), limit=_RUNS)
+        runs = reader.runs(Filter(job=target.job, agent=agent), limit=_RUNS)  # they are the agent's, not a replica's
     bad = [event for event in events if event["kind"].partition(".")[2] in _BAD]
     return {"events": events[-_EVENTS:], "last_errors": bad[-_EVENTS:], "runs": runs}
 

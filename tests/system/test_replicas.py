@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -163,6 +164,20 @@ def test_calls_spread_and_conversations_stay(team: Deploy, client: Client) -> No
     assert ("start_agent front", "front", None) in names
     (entry,) = [entry for entry in client.agents(job="twins", name="keeper")]
     assert [(each["replica"], each["status"]) for each in entry["replicas"]] == [(n, "healthy") for n in range(3)]
+
+
+def test_what_is_told_of_all_and_of_one(team: Deploy, client: Client) -> None:
+    names = set(replicas(client, "keeper"))
+    client.query("twins", "hello", agent="keeper")
+    happened = [json.loads(line) for line in team("events", "twins/keeper", "--json").ok().out.splitlines()]
+    assert {event["agent"] for event in happened} == names
+    of_one = [json.loads(line) for line in team("events", "twins/keeper-1", "--json").ok().out.splitlines()]
+    assert {event["agent"] for event in of_one} == {"keeper-1"}
+    every = team("describe", "twins/keeper", "--json").ok().json
+    one = team("describe", "twins/keeper-1", "--json").ok().json
+    for found in (every, one):
+        assert found["card"]["name"] and found["events"] and found["runs"][0]["agent"] == "keeper", found["id"]
+    assert "keeper-0 healthy, keeper-1 healthy, keeper-2 healthy" in team("describe", "twins/keeper").ok().out
 
 
 def test_another_replica_goes_on(team: Deploy, client: Client) -> None:

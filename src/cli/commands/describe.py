@@ -86,6 +86,7 @@ def _agent(call: Call, found: dict[str, Any]) -> None:
                 and f"{found['pid']} ({found['details'].get('spawn', '-')}, up {_span(found['uptime_s'])})",
             ),
             ("restarts", f"{found['restarts']}, last exit {last_exit(found['last_exit'])}"),
+            ("replicas", ", ".join(f"{one['id']} {one['status']}" for one in found.get("replicas", ()))),
             ("address", found["url"]),
             ("takes", takes(found)),
             ("backend", found["backend"] + (f", model {found['model']}" if found["model"] else "")),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import Any
 
@@ -84,15 +85,19 @@ def read_events(
     since_ns: int = 0,
     after: int = 0,
     job: str | None = None,
-    agent: str | None = None,
+    agents: Sequence[str] = (),
     limit: int | None = None,
 ) -> list[dict[str, Any]]:
-    """The newest `limit` events, the oldest of them first: {id, at, kind, job, agent, actor, data}; `at` = Unix s."""
-    where, values = ["at_ns >= ? and id > ?"], [since_ns, after]
-    for column, value in (("job", job), ("agent", agent)):
-        if value is not None:
-            where.append(f"{column} = ?")
-            values.append(value)  # type: ignore[arg-type]
+    """The newest `limit` events, the oldest of them first: {id, at, kind, job, agent, actor, data}; `at` = Unix s.
+
+    `agents` are the processes they are of, by name; none = all.
+    """
+    where: list[str] = ["at_ns >= ? and id > ?"]
+    values: list[int | str] = [since_ns, after]
+    for column, wanted in (("job", (job,) if job is not None else ()), ("agent", agents)):
+        if wanted:
+            where.append(f"{column} in ({', '.join('?' * len(wanted))})")
+            values += wanted
     query = f"select * from events where {' and '.join(where)} order by id desc limit ?"
     rows = db.execute(query, (*values, -1 if limit is None else limit)).fetchall()
     return [

@@ -282,10 +282,15 @@ class StateReader:
         except sqlite3.OperationalError:
             return []
 
-    def events(self, **only: Any) -> list[dict[str, Any]]:
-        """What happened, as `diary.read_events` gives it."""
+    def events(self, *, job: str | None = None, agent: str | None = None, **only: Any) -> list[dict[str, Any]]:
+        """What happened, as `diary.read_events` gives it; of an agent with replicas that of each."""
+        if self._db is None:
+            return []
+        known = self.records(job).get(job) if job is not None and agent is not None else None
+        names = [agent] if agent is not None else []
+        names += [process.name for process in known.processes(agent)] if known is not None and agent is not None else []
         try:
-            return read_events(self._db, **only) if self._db is not None else []
+            return read_events(self._db, job=job, agents=names, **only)
         except sqlite3.OperationalError:
             return []
 
