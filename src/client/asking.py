@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from uuid import uuid4
@@ -12,13 +13,27 @@ from teamwright.backends.parts import files_in, part_of
 from teamwright.client.results import QueryResult, usage_of
 from teamwright.engine.door.frames import Reading
 from teamwright.engine.door.rpc import SEND, STREAM
+from teamwright.errors import UnknownJob
 from teamwright.tracing.propagation import RUN_EXT, TRACE_EXT, USAGE_EXT
+
+_NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 HEADERS = {
     "content-type": "application/json",
     "a2a-version": "1.0",
     "a2a-extensions": f"{TRACE_EXT},{RUN_EXT},{USAGE_EXT}",
 }
+
+
+def door_path(job: str, agent: str | None) -> str:
+    """Where a job, or an agent of it, is asked. Raises UnknownJob for what can be no name.
+
+    Names come from models too: one with dots and slashes would be a way to other routes of the engine.
+    """
+    for name in (job, agent):
+        if name and not _NAME.fullmatch(name):
+            raise UnknownJob(f"there is no agent {f'{job}/{agent}' if agent else job!r}"[:200])
+    return f"/a2a/{job}/{agent}" if agent else f"/a2a/{job}"
 
 
 def call(

@@ -229,7 +229,7 @@ class Client:
         headers = {**asking.HEADERS, **self.headers()}
         with PickUp(self, job, agent, session, since).instead(answer):
             with self._errors():
-                response = self._http.post(door_path(job, agent), content=body, headers=headers, timeout=limits)
+                response = self._http.post(asking.door_path(job, agent), content=body, headers=headers, timeout=limits)
             check(response)
             answer.read(response.json())
         return answer.result((time.perf_counter() - began) * 1000)
@@ -257,7 +257,7 @@ class Client:
             self._errors(),
             self._http.stream(
                 "POST",
-                door_path(job, agent),
+                asking.door_path(job, agent),
                 content=body,
                 headers=headers,
                 timeout=httpx.Timeout(None, connect=CONNECT),
@@ -293,7 +293,7 @@ class Client:
     def task(self, job: str, task_id: str, *, agent: str | None = None) -> dict[str, Any]:
         """The JSON-RPC reply to GetTask."""
         call = {"jsonrpc": "2.0", "id": 1, "method": "GetTask", "params": {"id": task_id}}
-        return self._json("POST", f"{door_path(job, agent)}?A2A-Version=1.0", call)
+        return self._json("POST", f"{asking.door_path(job, agent)}?A2A-Version=1.0", call)
 
     def forget_session(self, job: str, session: str, *, subject: str, user: str) -> dict[str, Any]:
         """Delete a conversation at all agents of the job: `{agents, exchanges}`. Raises EngineError while used."""
@@ -304,7 +304,7 @@ class Client:
     def cancel(self, job: str, task_id: str, *, agent: str | None = None) -> dict[str, Any]:
         """The JSON-RPC reply to CancelTask."""
         call = {"jsonrpc": "2.0", "id": 1, "method": "CancelTask", "params": {"id": task_id}}
-        return self._json("POST", f"{door_path(job, agent)}?A2A-Version=1.0", call)
+        return self._json("POST", f"{asking.door_path(job, agent)}?A2A-Version=1.0", call)
 
     def agents(self, *, limit: int | None = None, **only: str | None) -> list[dict[str, Any]]:
         """The registry's entries; `only`: job, group, skill, tag, name, health, q (free text, ranked). All of them
@@ -323,7 +323,7 @@ class Client:
 
     def card(self, job: str, agent: str) -> str:
         """An agent's card as the front door shows it: JSON. Raises UnknownJob, EngineError."""
-        found = self._json("GET", f"{door_path(job, agent)}/.well-known/agent-card.json")
+        found = self._json("GET", f"{asking.door_path(job, agent)}/.well-known/agent-card.json")
         return json.dumps(found, indent=2, ensure_ascii=False) + "\n"
 
     def conversation(self, job: str, task: str | None, agent: str | None) -> str:
@@ -374,11 +374,6 @@ class Client:
             yield
         except httpx.HTTPError as error:
             raise unreachable(error, self.url) from error
-
-
-def door_path(job: str, agent: str | None) -> str:
-    """Where a job, or an agent of it, is asked."""
-    return f"/a2a/{job}/{agent}" if agent else f"/a2a/{job}"
 
 
 def _wanted(limit: int, labels: Mapping[str, str] | None, only: Mapping[str, str]) -> httpx.QueryParams:

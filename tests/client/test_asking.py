@@ -12,8 +12,16 @@ import pytest
 from teamwright.backends.api import File
 from teamwright.client import asking
 from teamwright.client.files import FILES_LIMIT, attachments
-from teamwright.errors import UserError
+from teamwright.errors import UnknownJob, UserError
 from teamwright.tracing.propagation import RUN_EXT, USAGE_EXT
+
+
+def test_the_way_to_an_agent() -> None:
+    assert asking.door_path("team", None) == "/a2a/team" and asking.door_path("team", "w-1") == "/a2a/team/w-1"
+    wrong = ("..", "tokens"), ("..", "engine/stop"), ("team", ".."), ("team", "a?b"), ("a b", None), ("%2e", "x")
+    for job, agent in wrong:
+        with pytest.raises(UnknownJob, match="there is no agent"):
+            asking.door_path(job, agent)
 
 
 def test_a_call() -> None:

@@ -136,6 +136,9 @@ async def check(session: ClientSession, deploy: Deploy) -> None:
     for wrong, why in (
         ({"agent": "desk/nobody", "message": "x"}, "nobody"),
         ({"agent": "nowhere", "message": "x"}, "nowhere"),
+        ({"agent": "../tokens", "message": "x"}, "there is no agent"),  # not another route of the engine
+        ({"agent": "desk/../../engine/restart", "message": "x"}, "there is no agent"),
+        ({"agent": "../jobs", "message": "x", "task": "t"}, "there is no agent"),
         ({"agent": "desk", "message": " "}, "empty"),
         ({"agent": "desk"}, "message"),
     ):

@@ -11,7 +11,8 @@ from typing import Any
 import httpx
 
 from teamwright.client import asking
-from teamwright.client.client import CONNECT, door_path
+from teamwright.client.asking import door_path
+from teamwright.client.client import CONNECT
 from teamwright.client.failures import check, unreachable
 from teamwright.client.picking_up import PickUp
 from teamwright.client.running.held import Held, Question
