@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+import a2a.server.routes  # noqa: F401  (before the adapter: each imports the other)
 from a2a.compat.v0_3.jsonrpc_adapter import JSONRPC03Adapter
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
