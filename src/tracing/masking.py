@@ -27,12 +27,16 @@ _LIKE_A_KEY = r"(?=[^\s\"'\\]{0,64}\d)"  # words have no digits
 #: Names of secrets are found by these, as a pattern with all of them takes a hundred times as long.
 _WORD = re.compile("key|secret|passw|passphrase|pwd|token")
 _BEFORE = {
-    "key": re.compile(r"(?:api|access|account|private|subscription|signing|encryption|shared|master)[-_ ]?$"),
-    "token": re.compile(r"(?<![a-z])$|(?:auth|access|refresh|session|security|bearer|id)[-_ ]?$"),
+    "key": "api access account private subscription signing encryption shared master",
+    "token": "auth access refresh session security bearer id",
+}
+_ENDS = {
+    word: tuple(name + mark for name in names.split() for mark in ("", "-", "_", " "))
+    for word, names in _BEFORE.items()
 }
 #: From the word on: name = value, with and without quotes (or JSON's escaped ones), and in a sentence.
 _VALUE = re.compile(
-    r"(?i)(?:key|secret(?!ar)|passw(?:or)?d|passphrase|pwd|token(?!s))\w{0,32}(?:[\\\"']{0,8}\s{0,8}[:=]\s{0,8}(?:"
+    r"(?i)(?:key|secret(?!ar)|passw(?:or)?d|passphrase|pwd|token(?!s))\w{0,32}+(?:[\\\"']{0,8}+\s{0,8}+[:=]\s{0,8}+(?:"
     r"\\{0,8}\"(?!\[redacted\])(?P<double>(?:[^\"\\\n]|\\{1,8}[^\"'\\]){4,512})|"
     r"\\{0,8}'(?!\[redacted\])(?P<single>[^\"'\\\n]{4,512})|"
     r"[\\\"']{0,8}(?!\[redacted\])(?P<bare>[^\s\"'\\,;&}\]]{4,}))|"
@@ -73,14 +77,18 @@ def _named(text: str) -> str:
     at = 0
     for word in _WORD.finditer(lowered):
         start = word.start()
-        before = _BEFORE.get(word[0])
-        if start < at or (before is not None and not before.search(lowered[max(0, start - 16) : start])):
+        if start < at or (word[0] in _ENDS and not _whole_name(word[0], lowered, start)):
             continue
         found = _VALUE.match(text, start)
         if found is not None and found.lastgroup is not None:
             parts += text[at : found.start(found.lastgroup)], MASK
             at = found.end(found.lastgroup)
     return "".join([*parts, text[at:]])
+
+
+def _whole_name(word: str, lowered: str, start: int) -> bool:
+    """Any `token` is one, but not every `key`."""
+    return lowered.endswith(_ENDS[word], 0, start) or (word == "token" and not lowered[start - 1 : start].isalpha())
 
 
 def _lower(text: str) -> str:

@@ -78,10 +78,13 @@ def encode(messages: Messages, role: str = "user", *, finish_reason: str | None 
     return to_json(list(messages))
 
 
-def plain_text(encoded: str | None) -> str:
-    """The words in an attribute that `encode` made: the last message's text, or the calls it consists of."""
+def plain_text(encoded: Any) -> str:
+    """The words in an attribute that `encode` made: the last message's text, or the calls it consists of.
+
+    Others give messages as lists of mappings, as the conventions prefer, or anything at all.
+    """
     try:
-        found = json.loads(encoded or "[]")
+        found = json.loads(encoded or "[]") if isinstance(encoded, str) else encoded or []
         if isinstance(found, dict) and "preview" in found:  # in a file of its own
             return f"{found['preview']}…"
         parts = found[-1]["parts"] if found else []
@@ -90,11 +93,12 @@ def plain_text(encoded: str | None) -> str:
         calls = [
             f"{part['name']}({to_json(part.get('arguments'))})" for part in parts if part.get("type") == "tool_call"
         ]
-        replies = [_said(part.get("response")) for part in parts if part.get("type") == "tool_call_response"]
+        answers = [part for part in parts if part.get("type") == "tool_call_response"]
+        replies = [_said(part.get("response", part.get("result"))) for part in answers]
         files = [f"(file {part['name']})" for part in parts if part.get("type") == "file"]
         return " ".join(words + calls + replies + files)
     except (ValueError, LookupError, TypeError, AttributeError):
-        return encoded or ""
+        return _said(encoded) if encoded else ""
 
 
 @cache

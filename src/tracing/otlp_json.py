@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable
+from math import isfinite, isnan
 from typing import Any
 
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
@@ -19,7 +20,7 @@ def traces(spans: Iterable[tuple[bytes, bytes]]) -> dict[str, Any]:
 
 
 def plain_value(value: AnyValue) -> Any:
-    """An attribute's value as Python has it."""
+    """An attribute's value as JSON has it."""
     kind = value.WhichOneof("value")
     if kind is None:
         return None
@@ -29,7 +30,16 @@ def plain_value(value: AnyValue) -> Any:
         return {item.key: plain_value(item.value) for item in value.kvlist_value.values}
     if kind == "bytes_value":
         return base64.b64encode(value.bytes_value).decode()
+    if kind == "double_value":
+        return _double(value.double_value)
     return getattr(value, kind)
+
+
+def _double(number: float) -> float | str:
+    """JSON has no words for what is not finite; protobuf's JSON spells it so."""
+    if isfinite(number):
+        return number
+    return "NaN" if isnan(number) else "Infinity" if number > 0 else "-Infinity"
 
 
 def _resource_spans(origin: bytes, spans: list[bytes]) -> dict[str, Any]:
@@ -86,10 +96,7 @@ def _value(value: AnyValue) -> dict[str, Any]:
     if kind == "int_value":
         return {"intValue": str(value.int_value)}
     if kind == "double_value":
-        number = value.double_value
-        # JSON has no words for these; protobuf's JSON spells them so.
-        odd = "NaN" if number != number else "Infinity" if number > 0 else "-Infinity"
-        return {"doubleValue": number if abs(number) != float("inf") and number == number else odd}
+        return {"doubleValue": _double(value.double_value)}
     if kind == "bool_value":
         return {"boolValue": value.bool_value}
     if kind == "bytes_value":

@@ -81,15 +81,15 @@ class Metrics:
 
     def _model_call(self, facts: Mapping[str, Any], who: Labels) -> None:
         for kind in ("input", "output"):
-            if (count := facts.get(f"{kind}_tokens")) is not None:
-                self._observe("gen_ai.client.token.usage", (*who, (TOKEN_TYPE, kind)), float(count))
-        if (first := facts.get("first_token_s")) is not None:
-            self._observe("gen_ai.client.operation.time_to_first_chunk", who, float(first))
-        cost = facts.get("cost_usd")
+            if (count := _figure(facts.get(f"{kind}_tokens"))) is not None:
+                self._observe("gen_ai.client.token.usage", (*who, (TOKEN_TYPE, kind)), count)
+        if (first := _figure(facts.get("first_token_s"))) is not None:
+            self._observe("gen_ai.client.operation.time_to_first_chunk", who, first)
+        cost = _figure(facts.get("cost_usd"))
         if cost is None:
             self._count("teamwright.unpriced_model_calls", who)
         else:
-            self._count("teamwright.cost_usd", who, float(cost))
+            self._count("teamwright.cost_usd", who, cost)
 
     def _observe(self, name: str, labels: Labels, value: float) -> None:
         key = (name, labels)
@@ -104,3 +104,8 @@ class Metrics:
         key = (name, labels)
         if key in self.counters or len(self.counters) < SERIES_LIMIT:
             self.counters[key] = self.counters.get(key, 0.0) + by
+
+
+def _figure(value: Any) -> float | None:
+    """A span of somebody else's may hold anything; no count goes down."""
+    return float(value) if isinstance(value, int | float) and value >= 0 else None

@@ -116,12 +116,17 @@ def costs(spans: Sequence[Span], key: str) -> list[dict[str, Any]]:
             one["tool_calls"] += 1
             continue
         one["model_calls"] += 1
-        one["input_tokens"] += found.get(v.INPUT_TOKENS) or 0
-        one["output_tokens"] += found.get(v.OUTPUT_TOKENS) or 0
-        cost = found.get(v.COST_USD)
+        one["input_tokens"] += _number(found.get(v.INPUT_TOKENS)) or 0
+        one["output_tokens"] += _number(found.get(v.OUTPUT_TOKENS)) or 0
+        cost = _number(found.get(v.COST_USD))
         one["cost_usd"] = None if cost is None or one["cost_usd"] is None else round(one["cost_usd"] + cost, 9)
         one["estimated"] |= bool(found.get(v.COST_ESTIMATED))
     return list(sums.values())
+
+
+def _number(value: Any) -> float | int | None:
+    """What a span of somebody else's says may be anything."""
+    return value if isinstance(value, int | float) else None
 
 
 def difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def errors(show: Mapping[str, Any]) -> Iterator[RenderableType]:
         table.add_column(no_wrap=column == "no", overflow="fold" if column == "fold" else "ellipsis")
     for span in causes[:_ERRORS]:
         kind = str(span["attributes"].get(v.ERROR_TYPE, span["status"]))
-        what = f"{kind}: {excerpt(span['message'] or '', 300)}"
+        what = f"{kind}: {excerpt(span['message'], 300)}" if span["message"] else kind
         table.add_row(
             Text(f"  {named(span['agent'] or 'engine')}", "cyan"),
             Text(harmless(span["name"])),

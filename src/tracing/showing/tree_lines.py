@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from teamwright.tracing import vocabulary as v
-from teamwright.tracing.messages import plain_text
+from teamwright.tracing.messages import plain_text, to_json
 from teamwright.tracing.showing.tree_rows import Row, Rows
 from teamwright.tracing.showing.wording import STYLES, duration, excerpt, harmless, named
 
@@ -76,8 +76,8 @@ def _title(span: dict[str, Any]) -> str:
 def _details(span: dict[str, Any], full: bool, width: int) -> Iterator[tuple[str, str]]:
     attributes = span["attributes"]
     if span["status"] in ("error", "lost"):
-        why = span["message"] or ""
-        yield f"{attributes.get(v.ERROR_TYPE, 'error')}: {harmless(why) if full else excerpt(why, width)}", "red"
+        why = ": ".join(filter(None, (str(attributes.get(v.ERROR_TYPE, "error")), span["message"])))
+        yield harmless(why) if full else excerpt(why, width), "red"
     loud = [event for event in span["events"] if event["name"] not in _QUIET]
     for event in loud[:_EVENTS]:
         line = f"! {_happened(event)}"
@@ -91,13 +91,17 @@ def _details(span: dict[str, Any], full: bool, width: int) -> Iterator[tuple[str
     elif operation == v.OP_MODEL:
         answered = plain_text(attributes.get(v.OUTPUT_MESSAGES))
     elif operation == v.OP_TOOL:
-        asked, answered = attributes.get(v.TOOL_ARGUMENTS) or "", attributes.get(v.TOOL_RESULT) or ""
+        asked, answered = (_as_text(attributes.get(name)) for name in (v.TOOL_ARGUMENTS, v.TOOL_RESULT))
         if span["message"]:
             answered = ""  # it stands above already
     if asked or answered:
         words = [str(side) for side in (asked, answered) if side]
         room = width // len(words)
         yield " -> ".join(harmless(side) if full else excerpt(side, room) for side in words), "dim"
+
+
+def _as_text(value: Any) -> str:
+    return value if isinstance(value, str) else "" if value is None else to_json(value)
 
 
 def _happened(event: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Sp
 
 from teamwright.tracing import vocabulary as v
 from teamwright.tracing.messages import plain_text
+from teamwright.tracing.otlp_json import plain_value
 from teamwright.tracing.shipping.spool import SpoolName
 from teamwright.tracing.storing import bounds
 from teamwright.tracing.storing.framing import Framed, framed
@@ -227,7 +228,7 @@ def _row(span: Span, data: bytes, state: int, whose: Whose) -> Row:
     asks = op == v.OP_QUERY or (op == v.OP_AGENT and kind == Span.SPAN_KIND_SERVER)
     if top or asks:
         asked = summed.get(v.INPUT_MESSAGES)
-        query = plain_text(asked.string_value if asked is not None else "")[:QUERY_LIMIT]
+        query = plain_text(plain_value(asked) if asked is not None else "")[:QUERY_LIMIT]
         if asks:
             facts["question"] = query
             if labels:
