@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from teamwright.agents.own_code.foreign import endpoint
-from teamwright.engine.door.foreign import Foreign, nobodys
+from teamwright.agents.own_code.foreign import endpoint, nobodys
+from teamwright.engine.door.foreign import Foreign
 from teamwright.engine.store.records import AgentRecord
 from teamwright.engine.store.state import EngineState
 from teamwright.errors import EngineError, PeerError, Refused, TooMany, UserError

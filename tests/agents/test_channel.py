@@ -179,3 +179,25 @@ async def test_other_schemes_go_through_httpx() -> None:
         assert await channels.post("https://peer.example/", {}, b"") == Reply(200, b"tls")
         with pytest.raises(Unreachable):
             await channels.post("https://peer.example/", {}, b"")
+
+
+async def test_a_strangers_name_is_looked_at_whenever_it_is_dialled() -> None:
+    leads_to = ["127.0.0.1"]
+
+    async def rebinding(host: str, port: int) -> list[str]:
+        assert host == "stranger.example"
+        return [leads_to[0]]
+
+    last = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok"
+    async with serving(Server(last, last)) as server, httpx.AsyncClient() as http:
+        channels = Channels(http, resolve=rebinding)
+        url = server.url.replace("127.0.0.1", "stranger.example")
+        assert (await channels.post(url, {}, b"x", wary=True)).content == b"ok"
+        for metadata in ("169.254.169.254", "::ffff:169.254.169.254", "fe80::1", "0.0.0.0", "224.0.0.1"):
+            leads_to[0] = metadata
+            with pytest.raises(Unreachable, match="leads to no address of an agent"):
+                await channels.post(url, {}, b"x", wary=True)
+        leads_to[0] = "127.0.0.1"
+        assert (await channels.post(url, {}, b"x", wary=True)).content == b"ok"
+        assert server.connections == 2
+        await channels.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from teamwright.engine.door.foreign import nobodys
+from teamwright.agents.own_code.foreign import nobodys
 
 
 @pytest.mark.parametrize(

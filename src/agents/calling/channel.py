@@ -1,4 +1,4 @@
-"""The way to peers: our own loopback pool for plain HTTP, httpx for everything else.
+"""The way to peers: our own loopback pool for plain HTTP, httpx for everything else, and for agents of strangers.
 
 A call through httpx costs a millisecond of CPU, most of it in pools and models of things that calls between agents
 don't use; the pool costs a sixth.
@@ -14,7 +14,9 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from teamwright.agents.own_code.foreign import ANSWER_LIMIT
+from teamwright.agents.a2a.pinned import NotAllowed, Resolve, pinned_client, resolve
+from teamwright.agents.calling.transport import tls_context
+from teamwright.agents.own_code.foreign import ANSWER_LIMIT, anybodys
 from teamwright.loopback import LoopbackError, NotConnected, Pool
 
 #: Seconds.
@@ -46,15 +48,28 @@ class Reply:
 class Channels:
     """Connections to peers, by address."""
 
-    def __init__(self, http: httpx.AsyncClient) -> None:
+    def __init__(self, http: httpx.AsyncClient, *, resolve: Resolve = resolve) -> None:
         self._http = http
         self._pool = Pool(connect=_CONNECT)
+        self._resolve = resolve
+        self._wary: httpx.AsyncClient | None = None
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Reply:
+    def client(self, *, wary: bool) -> httpx.AsyncClient:
+        """What is called with through httpx. The wary one dials no address that can't be an agent's: for strangers.
+
+        It raises NotAllowed for a name that leads to one, whenever it begins to do so.
+        """
+        if not wary:
+            return self._http
+        if self._wary is None:
+            self._wary = pinned_client(anybodys, tls_context(), resolve=self._resolve)
+        return self._wary
+
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes, *, wary: bool = False) -> Reply:
         """Send a request and wait for its response, as long as it takes. Raises Unreachable, Broken or TooLong."""
         scheme, host, port, path = _split(url)
-        if scheme != "http":
-            return await self._through_httpx(url, headers, body)
+        if wary or scheme != "http":
+            return await self._through_httpx(self.client(wary=wary), url, headers, body)
         try:
             async with await self._pool.request("POST", (host, port), path, headers, body) as response:
                 return Reply(response.status, await _content(response.chunks()))
@@ -66,12 +81,17 @@ class Channels:
     async def close(self) -> None:
         """End all connections."""
         self._pool.close()
+        if self._wary is not None:
+            await self._wary.aclose()
         await asyncio.sleep(0)
 
-    async def _through_httpx(self, url: str, headers: Mapping[str, str], body: bytes) -> Reply:
+    @staticmethod
+    async def _through_httpx(http: httpx.AsyncClient, url: str, headers: Mapping[str, str], body: bytes) -> Reply:
         try:
-            async with self._http.stream("POST", url, content=body, headers=dict(headers)) as response:
+            async with http.stream("POST", url, content=body, headers=dict(headers)) as response:
                 return Reply(response.status_code, await _content(response.aiter_bytes()))
+        except NotAllowed as error:
+            raise Unreachable(f"{error} leads to no address of an agent") from None
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise Unreachable(str(error) or "no connection in time") from None
         except httpx.HTTPError as error:

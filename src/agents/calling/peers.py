@@ -15,11 +15,13 @@ from uuid import uuid4
 
 import httpx
 
+from teamwright.agents.a2a.pinned import NotAllowed
 from teamwright.agents.a2a.wire import HEADERS, read_answer, request_body
 from teamwright.agents.budget import Grant, PeerBudget
 from teamwright.agents.calling.channel import Broken, Channels, Reply, TooLong, Unreachable
 from teamwright.agents.discovery.directory import NAME_LIMIT, Directory
 from teamwright.agents.memory.sessions import peer_session
+from teamwright.agents.own_code.foreign import CARD_DEADLINE as CARD_WAIT
 from teamwright.agents.own_code.foreign import endpoint, fetch_card
 from teamwright.agents.replicas import Spread
 from teamwright.agents.spec import FOREIGN, AgentSpec, PeerSpec
@@ -78,7 +80,6 @@ class Peers:
 
     def __init__(self, spec: AgentSpec, http: httpx.AsyncClient, tracer: Tracer, directory: Directory) -> None:
         self._spec = spec
-        self._http = http
         self._channels = Channels(http)
         self._tracer = tracer
         self._directory = directory
@@ -230,14 +231,15 @@ class Peers:
         if len(peer.urls) > 1:
             return await self._send_to_one(peer, headers, body, session)
         url = await self._endpoint(peer) if peer.kind in FOREIGN else peer.url
+        wary = self._is_stranger(peer)
         try:
-            return await self._channels.post(url, headers, body)
+            return await self._channels.post(url, headers, body, wary=wary)
         except Unreachable:
             self._endpoints.pop(peer.id, None)  # it may come back with another card
             # Nothing was sent: the one case in which a second try can't do the work twice.
             self._tracer.current().retry(2, "unreachable", after=_RETRY_PAUSE)
             await asyncio.sleep(_RETRY_PAUSE)
-            return await self._channels.post(url, headers, body)
+            return await self._channels.post(url, headers, body, wary=wary)
 
     async def _send_to_one(self, peer: PeerSpec, headers: dict[str, str], body: bytes, session: str) -> Reply:
         """To the replica of the conversation, or the one with least to do; to the next one where nobody answers."""
@@ -258,11 +260,22 @@ class Peers:
         found = self._endpoints.get(peer.id)
         if found is None:
             try:
-                card = await fetch_card(self._http, peer.url, peer.headers)
+                card = await self._card_of(peer, CARD_WAIT)
                 found = self._endpoints[peer.id] = endpoint(card, peer.url)
             except PeerError as error:
                 raise PeerError(f"{peer.id}: {error.message}", reason=error.reason) from None
         return found
+
+    async def _card_of(self, peer: PeerSpec, deadline: float) -> dict[str, Any]:
+        http = self._channels.client(wary=self._is_stranger(peer))
+        try:
+            return await fetch_card(http, peer.url, peer.headers, deadline=deadline)
+        except NotAllowed as error:
+            raise PeerError(f"{error} leads to no address of an agent", reason="unreachable") from None
+
+    def _is_stranger(self, peer: PeerSpec) -> bool:
+        """Whether the registry named it, and not the plan: its address is looked at each time it is dialled."""
+        return peer.kind == "url" and peer not in self._spec.peers
 
     def _is_stale(self, peer: PeerSpec, error: PeerError) -> bool:
         """Whether what was known of an agent that was found may be out of date; it is looked up anew then."""
@@ -324,7 +337,7 @@ class Peers:
     async def _fetch_card(self, peer: PeerSpec) -> Peer:
         calls_back = f"{peer.job}/{peer.agent}" in self._spec.callers
         try:
-            card = await fetch_card(self._http, peer.url, peer.headers, deadline=CARD_DEADLINE)
+            card = await self._card_of(peer, CARD_DEADLINE)
             return Peer(
                 id=peer.id,
                 name=str(card.get("name") or peer.id),

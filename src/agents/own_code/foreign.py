@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,13 @@ CARD_DEADLINE = 10.0
 CARD_LIMIT = 1 << 20
 #: Bytes. No answer is longer.
 ANSWER_LIMIT = 64 << 20
+
+#: Where clouds tell a machine about itself, keys included, beside the addresses of the link.
+_METADATA = frozenset(
+    map(ipaddress.ip_address, ("100.100.100.200", "168.63.129.16", "192.0.0.192", "fd00:ec2::254", "fd20:ce::254"))
+)
+#: IPv4 addresses in the form that a network's own translator takes.
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 #: Names under which a server on this machine may know itself.
 HERE = frozenset(["127.0.0.1", "localhost", "::1", "0.0.0.0", "::"])
@@ -59,6 +67,23 @@ def endpoint(card: Mapping[str, Any], address: str) -> str:
         )
     found_url: str = urlunsplit(asked._replace(fragment=""))
     return found_url
+
+
+def nobodys(address: str) -> bool:
+    """Whether digits are an address of the link (cloud metadata), of many, or of nobody."""
+    found = ipaddress.ip_address(address.partition("%")[0])
+    if found.version == 6:
+        inside = found.ipv4_mapped or found.sixtofour
+        if found in _NAT64:
+            inside = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
+        found = inside or found
+    reserved = found in _METADATA or (found.version == 4 and found.is_reserved)
+    return found.is_link_local or found.is_multicast or found.is_unspecified or reserved
+
+
+async def anybodys(address: str) -> bool:
+    """Whether it may be somebody's address, whatever name led to it."""
+    return not nobodys(address)
 
 
 async def fetch_card(

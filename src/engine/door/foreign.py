@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from teamwright.agents.own_code.foreign import ANSWER_LIMIT, endpoint, fetch_card
+from teamwright.agents.own_code.foreign import ANSWER_LIMIT, anybodys, endpoint, fetch_card
 from teamwright.engine.door.query import Admitted
 from teamwright.engine.store.records import AgentRecord
 from teamwright.engine.store.secret_store import Secrets, SecretStore
@@ -24,12 +23,6 @@ if TYPE_CHECKING:
 #: Seconds to connect; and from one piece of an answer to the next, and for one that comes whole, where the agent has no
 #: `limits.duration`.
 CONNECT, ANSWER = 5.0, 600.0
-#: Where clouds tell a machine about itself, keys included, beside the addresses of the link.
-_METADATA = frozenset(
-    map(ipaddress.ip_address, ("100.100.100.200", "168.63.129.16", "192.0.0.192", "fd00:ec2::254", "fd20:ce::254"))
-)
-#: IPv4 addresses in the form that a network's own translator takes.
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 class Foreign:
@@ -70,7 +63,7 @@ class Foreign:
         from teamwright.agents.calling.transport import tls_context
 
         if self._wary is None:
-            self._wary = pinned_client(_anybodys, tls_context())
+            self._wary = pinned_client(anybodys, tls_context())
         try:
             return await fetch_card(self._wary, url, {})
         except NotAllowed as error:
@@ -192,20 +185,3 @@ def go_abroad(admitted: Admitted, agent: AgentRecord, plan: AgentPlan, tracer: T
 
 def _why(error: BaseException) -> str:
     return str(error) or type(error).__name__
-
-
-async def _anybodys(address: str) -> bool:
-    """Whether it may be somebody's address, whatever name led to it."""
-    return not nobodys(address)
-
-
-def nobodys(address: str) -> bool:
-    """Whether digits are an address of the link (cloud metadata), of many, or of nobody."""
-    found = ipaddress.ip_address(address.partition("%")[0])
-    if found.version == 6:
-        inside = found.ipv4_mapped or found.sixtofour
-        if found in _NAT64:
-            inside = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
-        found = inside or found
-    reserved = found in _METADATA or (found.version == 4 and found.is_reserved)
-    return found.is_link_local or found.is_multicast or found.is_unspecified or reserved
