@@ -95,7 +95,7 @@ class Team:
     def start(self, agent: str, **options: Any) -> AgentSpec:
         """Start an agent and wait until it is ready."""
         spec = self.launch(agent, **options)
-        httpx.get(f"{self.url(agent)}/readyz", timeout=30).raise_for_status()
+        httpx.get(f"{self.url(agent)}/readyz", timeout=60).raise_for_status()
         return spec
 
     def launch(self, agent: str, spec: AgentSpec | None = None, **options: Any) -> AgentSpec:

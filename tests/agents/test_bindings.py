@@ -77,7 +77,7 @@ def team(tmp_path_factory: pytest.TempPathFactory, new_team: Any) -> Iterator[Te
         team.launch("worker", **kind, callers=("front-door", "team/friend"), push_urls="any")
         team.launch("careful", **kind, calls=["worker"])
         for agent in team.processes:
-            httpx.get(f"{team.url(agent)}/readyz", timeout=30).raise_for_status()
+            httpx.get(f"{team.url(agent)}/readyz", timeout=60).raise_for_status()
         yield team
 
 

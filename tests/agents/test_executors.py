@@ -71,7 +71,7 @@ def team(tmp_path_factory: pytest.TempPathFactory, new_team: Any) -> Iterator[Te
         team.write("front.py", "async def ask(text, turn):\n    return await turn.ask_peer('echo', text)\n")
         team.launch("front", kind="run", run="front:ask", calls=("echo",))
         for agent in team.processes:
-            httpx.get(f"{team.url(agent)}/readyz", timeout=30).raise_for_status()
+            httpx.get(f"{team.url(agent)}/readyz", timeout=60).raise_for_status()
         yield team
 
 

@@ -203,7 +203,7 @@ def team(tmp_path_factory: pytest.TempPathFactory, new_team: Any) -> Iterator[Te
 def ready(team: Team, agent: str) -> None:
     import httpx
 
-    httpx.get(f"{team.url(agent)}/readyz", timeout=30).raise_for_status()
+    httpx.get(f"{team.url(agent)}/readyz", timeout=60).raise_for_status()
 
 
 def said(result: dict[str, Any]) -> str:

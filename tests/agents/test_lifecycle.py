@@ -73,7 +73,7 @@ def team(tmp_path_factory: pytest.TempPathFactory, new_team: Any) -> Iterator[Te
         team.launch("curious", **kind)
         team.launch("strict", **kind, on_disconnect="cancel", max_concurrent=1, limits={"duration": 0.5})
         for agent in team.processes:
-            httpx.get(f"{team.url(agent)}/readyz", timeout=30).raise_for_status()
+            httpx.get(f"{team.url(agent)}/readyz", timeout=60).raise_for_status()
         yield team
 
 

@@ -82,7 +82,7 @@ def team(tmp_path_factory: pytest.TempPathFactory, new_team: Any) -> Iterator[Te
         team.launch("generator", module="worker", type="Generator")
         team.launch("inner", callers=("team/friend",))
         for agent in team.processes:
-            httpx.get(f"{team.url(agent)}/readyz", timeout=30).raise_for_status()
+            httpx.get(f"{team.url(agent)}/readyz", timeout=60).raise_for_status()
         yield team
 
 
