@@ -19,6 +19,7 @@ from teamwright.backends.claude.model_calls import ModelCalls, is_rate_limit
 from teamwright.backends.claude.places import Places
 from teamwright.backends.claude.subagents import SubAgents
 from teamwright.backends.claude.tool_calls import ToolCalls
+from teamwright.backends.inside import claude_words
 from teamwright.errors import BackendError, LimitReached, TeamwrightError
 from teamwright.tracing import messages as genai
 
@@ -138,7 +139,7 @@ class Exchange:
         text = "\n".join(block.text for block in message.content if isinstance(block, sdk.TextBlock))
         if message.error is not None:  # the CLI's own words for a failure of the API
             self._word = message.error
-            reason = reason_of(message.error, None)
+            reason = reason_of(message.error, claude_words.status_of(message.error, text))
             if reason == "rate_limited":
                 self._places.rate_limited()
             self._calls.failed(text, reason, at_ns)

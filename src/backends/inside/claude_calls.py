@@ -99,7 +99,9 @@ class Calls:
         if self._number or self._next:
             self._open(at)
             cut = self._reply is not None and bool(self._reply.blocks)
-            self._end(at, error={"text": text, "reason": "cut" if cut else words.reason_of(word)}, partly=True)
+            status = None if cut else words.status_of(word, text)
+            reason = "cut" if cut else None if status else words.reason_of(word)
+            self._end(at, error={"text": text, "status": status, "reason": reason}, partly=True)
 
     def close(self, error: dict[str, Any] | None, at: int) -> None:
         """The message has ended: what is still open ends with that error."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -111,6 +112,12 @@ def unreadable(arguments: Any) -> str | None:
     """What came instead of arguments where it was no JSON: the CLI shows it in a wrapping of its own."""
     found = arguments.get("__unparsedToolInput") if isinstance(arguments, dict) and len(arguments) == 1 else None
     return str(found.get("raw", "")) if isinstance(found, dict) else None
+
+
+def status_of(word: Any, text: str) -> int | None:
+    """The HTTP status of a failure for which the CLI has no name of its own, where its words tell it."""
+    found = re.match(r"API Error: (\d{3})\b", text) if word in (None, "unknown") else None
+    return int(found[1]) if found else None
 
 
 def reason_of(word: Any) -> str:

@@ -65,6 +65,14 @@ def test_a_bad_key_is_an_error_and_no_answer(world: World) -> None:
 
 
 @needs("script")
+def test_a_request_that_the_server_does_not_take(world: World) -> None:
+    world.model.always(Reply(status=400, error="not like this"))
+    said = failed(world)
+    assert said.reason == "bad_request"
+    assert {chat.attributes["error.type"] for chat in world.chats(said.trace_id)} == {"bad_request"}
+
+
+@needs("script")
 def test_a_stream_that_breaks_off(world: World) -> None:
     world.model.always(Reply("one two three four", end="cut", after=3, pause=0.02))
     said = failed(world, partly=True)

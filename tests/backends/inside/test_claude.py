@@ -208,6 +208,9 @@ def test_a_bad_key_and_a_retry(world: World, agent: str) -> None:
     world.model.always(Reply(status=401, error="who are you?"))
     said = world.ask("once go", agent)
     assert {(chat["status"], chat.attributes["error.type"]) for chat in world.chats(said.trace_id)} == {(2, "bad_key")}
+    world.model.always(Reply(status=400, error="not like this"))
+    (chat,) = world.chats(world.ask("once go", agent).trace_id)
+    assert (chat["status"], chat.attributes["error.type"]) == (2, "bad_request")
     world.script()
 
 
