@@ -81,6 +81,14 @@ def test_imports_are_quiet(environment: dict[str, str], root: Path) -> None:
     assert found["reads"] == []
 
 
+def test_the_engine_does_without_the_a2a_sdk(environment: dict[str, str]) -> None:
+    code = "import sys, teamwright.engine.app, teamwright.engine.main; print('a2a' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", code], env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert (done.stdout.strip(), done.stderr) == ("False", "")
+
+
 def _lacks_extra(module: str, error: str) -> bool:
     """A backend's own module, without the vendor's SDK that its extra brings."""
     info = CATALOG.get(module.removeprefix("teamwright.backends.").split(".")[0])

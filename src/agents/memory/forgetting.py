@@ -11,18 +11,21 @@ import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from teamwright.agents.a2a.tasks import MemoryTaskStore
 from teamwright.agents.memory.session_file import FileSessions
 from teamwright.agents.memory.sessions import SessionKey, Sessions
-from teamwright.agents.runner import Runner
 from teamwright.backends.api import Backend, Forgets
 from teamwright.backends.claude import written
 from teamwright.errors import BackendError, EngineError
 from teamwright.home import Home
+
+if TYPE_CHECKING:  # the engine reads this module as well, and never imports the A2A SDK
+    from teamwright.agents.a2a.tasks import MemoryTaskStore
+    from teamwright.agents.runner import Runner
 
 log = logging.getLogger(__name__)
 
