@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from teamwright.tracing.propagation import RUN_EXT
+from tests.agents.conftest import tries
 
 if TYPE_CHECKING:
     from .conftest import Team
@@ -71,7 +72,7 @@ def team(tmp_path_factory: pytest.TempPathFactory, new_team: Any) -> Iterator[Te
         team.write("front.py", "async def ask(text, turn):\n    return await turn.ask_peer('echo', text)\n")
         team.launch("front", kind="run", run="front:ask", calls=("echo",))
         for agent in team.processes:
-            httpx.get(f"{team.url(agent)}/readyz", timeout=60).raise_for_status()
+            httpx.get(f"{team.url(agent)}/readyz", timeout=180).raise_for_status()
         yield team
 
 
@@ -123,16 +124,17 @@ def test_a_question_and_its_answer(team: Team) -> None:
 def test_cancelling(team: Team) -> None:
     message = {"messageId": "m-1", "role": "ROLE_USER", "parts": [{"text": "sleep"}]}
     params = {"message": message, "configuration": {"returnImmediately": True}}
-    task = team.rpc("echo", "SendMessage", params).json()["result"]["task"]
-    began = time.monotonic()
-    ended = team.rpc("echo", "CancelTask", {"id": task["id"]}).json()["result"]
-    assert time.monotonic() - began < 0.3
-    assert ended["status"]["state"] == "TASK_STATE_CANCELED"
-    assert "cancel" in str(team.spans("echo")[-1]["events"])
+    for one in tries(0.3):
+        task = team.rpc("echo", "SendMessage", params).json()["result"]["task"]
+        began = time.monotonic()
+        ended = team.rpc("echo", "CancelTask", {"id": task["id"]}).json()["result"]
+        one.seconds = time.monotonic() - began
+        assert ended["status"]["state"] == "TASK_STATE_CANCELED"
+        assert "cancel" in str(team.spans("echo")[-1]["events"])
 
 
 def test_tokens_and_peers(team: Team) -> None:
-    response = httpx.post(f"{team.url('echo')}/", json={"jsonrpc": "2.0", "id": 1, "method": "SendMessage"})
+    response = httpx.post(f"{team.url('echo')}/", json={"jsonrpc": "2.0", "id": 1, "method": "SendMessage"}, timeout=60)
     assert response.status_code == 401
     answer = team.ask("front", "from a peer")["task"]
     assert "".join(part["text"] for part in answer["artifacts"][0]["parts"]) == "fromapeer"
@@ -142,5 +144,5 @@ def test_tokens_and_peers(team: Team) -> None:
 
 def test_what_is_no_executor_is_one_line(team: Team) -> None:
     team.launch("wrong", module="hosted", type="Wrong")
-    assert team.processes.pop("wrong").wait(timeout=20) == 2
+    assert team.processes.pop("wrong").wait(timeout=120) == 2
     assert "can't start: executor = 3 is not an a2a-sdk AgentExecutor" in team.log("wrong")

@@ -16,7 +16,7 @@ from teamwright.loopback import Pool
 if TYPE_CHECKING:
     from .conftest import Team
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 CODE = """
     from teamwright import Agent

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -58,13 +57,14 @@ CODE = '''
         raise SystemExit(3)
 
     def slow(text):
-        time.sleep(float(text))
+        while not os.path.exists(text):
+            time.sleep(0.02)
         return "slept"
 
     eight = threading.Barrier(8)
 
     def meets(text):
-        eight.wait(20)
+        eight.wait(60)
         return "met"
 
     async def asks(text, turn):
@@ -129,7 +129,7 @@ def test_turns_and_data(team: Team) -> None:
 
 def test_the_docstring_is_the_description(team: Team) -> None:
     start(team, "plain", callers=("front-door", "team/asks", "team/asks_and_blocks"))
-    card = httpx.get(f"{team.url('plain')}/.well-known/agent-card.json").json()
+    card = httpx.get(f"{team.url('plain')}/.well-known/agent-card.json", timeout=60).json()
     assert card["description"] == "Says it louder."
 
 
@@ -160,13 +160,13 @@ def test_peers_from_async_and_blocking_code_in_one_trace(team: Team) -> None:
 
 def test_cancelling_a_blocking_function_answers_at_once(team: Team) -> None:
     start(team, "slow")
-    sent: dict[str, Any] = {"message": {"messageId": "m", "role": "ROLE_USER", "parts": [{"text": "5"}]}}
+    over = team.folder / "over"
+    sent: dict[str, Any] = {"message": {"messageId": "m", "role": "ROLE_USER", "parts": [{"text": str(over)}]}}
     sent["configuration"] = {"returnImmediately": True}
     task = team.rpc("slow", "SendMessage", sent).json()["result"]["task"]
-    began = time.monotonic()
     ended = team.rpc("slow", "CancelTask", {"id": task["id"]}).json()["result"]
     assert ended["status"]["state"] == "TASK_STATE_CANCELED"
-    assert time.monotonic() - began < 4.0  # and not when it has slept
+    over.touch()  # and not when it has slept
     start(team, "meets")
     with ThreadPoolExecutor(8) as pool:  # threads do not stand in each other's way
         assert {said(one["task"]) for one in pool.map(lambda _: team.ask("meets", "hello"), range(8))} == {"met"}
@@ -187,5 +187,5 @@ def test_what_cannot_be_loaded_is_one_line(team: Team, reference: str, line: str
     team.write("bad.py", "1 / 0")
     agent = f"x{abs(hash(reference))}"
     team.launch(agent, kind="run", run=reference)
-    assert team.processes.pop(agent).wait(timeout=20) == 2
+    assert team.processes.pop(agent).wait(timeout=120) == 2
     assert f"can't start: {line}" in team.log(agent)

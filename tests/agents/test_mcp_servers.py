@@ -57,7 +57,7 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
 @pytest.fixture(scope="module")
 def call(team: Team) -> Callable[[str], str]:
     """An agent with two servers that have the same tools; the words of its answer."""
-    servers = {"words": stdio(timeout=1.0), "more": stdio(args=[SERVER, "few"])}
+    servers = {"words": stdio(timeout=5.0), "more": stdio(args=[SERVER, "few"])}
     team.start("caller", module="caller", type="Caller", mcp_servers=servers)
     return lambda text: answer_text(team.ask("caller", text))
 
@@ -89,7 +89,7 @@ def test_a_call_is_a_span_and_its_trace_goes_along(team: Team, call: Callable[[s
 def test_failures_are_results(team: Team, call: Callable[[str], str]) -> None:
     assert "out of words" in call("fail")
     assert last_span(team, "caller", "fail")["status"] == 2
-    assert "took longer than 1 s" in call("hang")
+    assert "took longer than 5 s" in call("hang")
     assert "cancelled: hang" in wait_for(lambda: "cancelled: hang" in team.log("caller") and team.log("caller"))
     assert call("words_shout on").startswith("ON!")
 
@@ -111,8 +111,10 @@ def test_one_that_dies_is_started_again_then_after_a_pause(team: Team, call: Cal
     before = {process.pid for process in children(team, "caller")}
     assert "the MCP server words failed" in call("die")
     assert call("words_shout again").startswith("AGAIN!")
-    call("die")
-    meanwhile = call("words_shout wait")
+    for _ in range(5):  # the pause doubles from death to death: the first may be over on a busy machine
+        call("die")
+        if "next try in" in (meanwhile := call("words_shout wait")):
+            break
     assert "the MCP server words is not there (its connection broke off); next try in" in meanwhile
     assert call("more_shout other").startswith("OTHER!")
     assert wait_for(lambda: "WAIT!" in call("words_shout wait"))
@@ -131,7 +133,7 @@ def test_no_process_is_left(team: Team, number: int) -> None:
     try:
         team.stop(agent, number)
         if number == 15:
-            psutil.wait_procs(below, timeout=2)
+            psutil.wait_procs(below, timeout=60)
             assert [process for process in below if process.is_running()] == []
     finally:
         for process in below:  # without a host nobody sweeps after a kill: tests/system/test_mcp.py

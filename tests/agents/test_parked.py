@@ -89,7 +89,7 @@ class Here:
         app = build_app(self.handler, card, Door(spec, verifier, lambda: 0.0))
         headers = {"authorization": f"Bearer {team.token('here')}", "a2a-version": "1.0"}
         self.http = httpx.AsyncClient(
-            transport=httpx.ASGITransport(app), base_url="http://here", headers=headers, verify=False, timeout=20
+            transport=httpx.ASGITransport(app), base_url="http://here", headers=headers, verify=False, timeout=60
         )
         vars(runtime.agent)["run"] = self.run
 
@@ -111,7 +111,7 @@ class Here:
         return str(task["status"]["state"]).removeprefix("TASK_STATE_")
 
     async def until(self, task_id: str, state: str) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while await self.state(task_id) != state:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
@@ -158,7 +158,7 @@ async def test_the_oldest_goes_when_too_many_wait(team: Team, runtime: Runtime) 
 async def test_the_answer_comes_after_the_queues_have_gone(team: Team, runtime: Runtime) -> None:
     here = Here(runtime, team)
     kept, other = [(await here.ask("ask"))["task"] for _ in range(2)]
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while here.active:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
     answered = (await here.ask("yes", taskId=kept["id"]))["task"]
@@ -176,7 +176,7 @@ async def test_objects_and_tasks_stay_as_many(team: Team, runtime: Runtime) -> N
             await asyncio.gather(*(here.ask(f"hello {'x' * 1000}", contextId="one") for _ in range(20)))
         for _ in range(parked // 20):
             await asyncio.gather(*(here.ask("ask", contextId="one") for _ in range(20)))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while here.active or here.handler._ending:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
 

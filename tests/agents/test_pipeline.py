@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import threading
-import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ import httpx
 import pytest
 
 from teamwright.tracing.propagation import RUN_EXT, USAGE_EXT
+from tests.agents.conftest import wait_for
 
 if TYPE_CHECKING:
     from .conftest import Span, Team
@@ -29,8 +29,10 @@ CODE = r"""
                 raise ValueError("it went wrong")
             if turn.text == f"nothing {me}":
                 return ""
-            if turn.text.startswith("sleep"):
-                await asyncio.sleep(20)
+            word, _, folder = turn.text.partition(" ")
+            if word == "hang":
+                open(f"{folder}/{me}-hangs", "w").close()
+                await asyncio.sleep(100)
             if turn.text == "files":
                 return Answer("", files=(File(f"{me}.txt", "text/plain", me.encode()),), data={"by": me, "n": 1})
             if me == "slow":
@@ -62,7 +64,7 @@ def pipeline(team: Team, stages: Sequence[Sequence[str]], **first: Any) -> None:
     options = {"module": "stage", "type": "Stage", "calls": tuple(others), **first}
     team.launch(lead, stages=tuple(map(tuple, stages)), **options)
     for agent in everybody:
-        httpx.get(f"{team.url(agent)}/readyz", timeout=60).raise_for_status()
+        httpx.get(f"{team.url(agent)}/readyz", timeout=180).raise_for_status()
 
 
 def ask(team: Team, agent: str, text: str) -> tuple[str, dict[str, Any]]:
@@ -151,14 +153,13 @@ def test_a_killed_stage_ends_the_query_and_the_next_one_works(team: Team) -> Non
     team.start("a", module="stage", type="Stage", calls=("b",), stages=(("a", "b"),))
     assert ask(team, "a", "one")[0] == "one\n\none"
     results: list[tuple[str, dict[str, Any]]] = []
-    waiting = threading.Thread(target=lambda: results.append(ask(team, "a", "sleep")))
+    waiting = threading.Thread(target=lambda: results.append(ask(team, "a", f"hang {team.folder}")))
     waiting.start()
-    time.sleep(0.5)
+    for agent in "ab":
+        wait_for((team.folder / f"{agent}-hangs").exists)
     spec = team.specs["b"]
-    began = time.monotonic()
     team.stop("b", signal.SIGKILL)
-    waiting.join(timeout=10)
-    assert time.monotonic() - began < 2  # the other one of the stage does not sleep on
+    waiting.join()  # the other one of the stage does not sleep on: its caller would have lost patience before
     assert results[0][0].startswith("the connection to b broke")
     assert results[0][1]["metadata"][RUN_EXT]["reason"] == "broken_connection"
     team.launch("b", spec)

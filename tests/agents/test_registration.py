@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
@@ -20,7 +20,8 @@ from starlette.routing import Route
 from teamwright.registry.routes import routes
 from teamwright.registry.service import Registry
 from teamwright.safety.epochs import EpochFile
-from teamwright.safety.tokens import Claims, Verifier
+from teamwright.safety.tokens import Claims, Verifier, unverified
+from tests.agents.conftest import wait_for
 
 if TYPE_CHECKING:
     from .conftest import Team
@@ -33,6 +34,7 @@ class Engine:
         self.team = team
         self.registry = Registry(lease=0.6)
         self.spans: list[str] = []
+        self.beats: list[float] = []  # when the tokens of the heartbeats end
         self.verifier = Verifier(team.issuer.public_key, team.home.id, EpochFile.open(team.home.epoch_file))
 
         async def traces(request: Request) -> Response:
@@ -54,7 +56,10 @@ class Engine:
         self.thread = threading.Thread(target=lambda: self.server.run(sockets=[self.socket]))
 
     def authorize(self, request: Request) -> Claims:
-        return self.verifier.check(request.headers.get("authorization", "").removeprefix("Bearer "), "engine")
+        claims = self.verifier.check(request.headers.get("authorization", "").removeprefix("Bearer "), "engine")
+        if request.url.path.endswith("/heartbeat"):
+            self.beats.append(claims.exp)
+        return claims
 
     def renew(self, claims: Claims) -> dict[str, str]:
         return {
@@ -72,13 +77,6 @@ def engine(team: Team) -> Iterator[Engine]:
     made.thread.join()
 
 
-def until(condition: Any, seconds: float = 5.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
 def test_listed_renewed_shipped_and_taken_off(team: Team, engine: Engine) -> None:
     old = team.issuer.mint(
         "team/lead", "engine", job="team", agent="lead", role="agent", ttl=130, now=time.time() - 100
@@ -89,16 +87,15 @@ def test_listed_renewed_shipped_and_taken_off(team: Team, engine: Engine) -> Non
         "lead", calls=("facts",), engine_url=engine.url, tokens={"engine": old, "team/facts": expired},
         description="Leads", name="The Lead",
     )  # fmt: skip
-    until(lambda: engine.registry.list())
-    (entry,) = engine.registry.list()
+    (entry,) = wait_for(engine.registry.list)
     assert (entry.id, entry.name, entry.description, entry.url) == (
         "team.lead", "The Lead", "Leads", team.specs["lead"].url,
     )  # fmt: skip
-    time.sleep(1.2)  # two leases: it beats, with a token that it was given
-    assert engine.registry.list()
+    wait_for(lambda: sum(end > unverified(old).exp for end in engine.beats) > 6)  # with a token that it was given
+    wait_for(engine.registry.list)  # longer than two leases: three beats each
     assert "facts got: hello" in str(team.ask("lead", "hello"))
     wanted = {"invoke_agent lead", "chat offline", "execute_tool query_agent", "invoke_agent facts"}
-    until(lambda: wanted <= set(engine.spans))
+    wait_for(lambda: wanted <= set(engine.spans))
     assert team.stop("lead") == 0
     assert not engine.registry.list()
 
@@ -106,11 +103,11 @@ def test_listed_renewed_shipped_and_taken_off(team: Team, engine: Engine) -> Non
 def test_while_the_engine_answers_expired_tokens_have_no_grace(team: Team, engine: Engine) -> None:
     token = team.issuer.mint("team/lead", "engine", job="team", agent="lead", role="agent")
     team.start("lead", engine_url=engine.url, tokens={"engine": token}, callers=("team/friend",))
-    until(lambda: engine.registry.list())
+    wait_for(engine.registry.list)
     late = team.token("lead", "friend", ttl=-10)
     params = {"message": {"messageId": "m", "role": "ROLE_USER", "parts": [{"text": "hi"}]}}
     assert team.rpc("lead", "SendMessage", params, token=late).status_code == 401
     engine.server.should_exit = True
     engine.thread.join()
-    until(lambda: team.rpc("lead", "SendMessage", params, token=late).status_code == 200)
-    assert httpx.get(f"{team.url('lead')}/readyz").status_code == 200
+    wait_for(lambda: team.rpc("lead", "SendMessage", params, token=late).status_code == 200)
+    assert httpx.get(f"{team.url('lead')}/readyz", timeout=60).status_code == 200

@@ -33,7 +33,7 @@ def test_a_killed_agent_goes_on_with_every_conversation(team: Team) -> None:
     folder = str(team.home.sessions_dir("team"))
     team.launch("keeper", module="keeper", type="Keeper", sessions_dir=folder, callers=("front-door", "team/lead"))
     team.start("lead", module="keeper", type="Keeper", sessions_dir=folder, calls=("keeper",))
-    httpx.get(f"{team.url('keeper')}/readyz", timeout=60).raise_for_status()
+    httpx.get(f"{team.url('keeper')}/readyz", timeout=180).raise_for_status()
     assert say(team, "keeper", "1") == "1"
     assert say(team, "keeper", "1", user="bob") == "1"
     assert say(team, "lead", "ask 1") == "1"

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -23,12 +24,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from teamwright.safety.epochs import EpochFile
 from teamwright.safety.tokens import Issuer
 from teamwright.tracing.propagation import RUN_EXT, TRACE_EXT, USAGE_EXT
+from tests.agents.conftest import tries, wait_for
 
 if TYPE_CHECKING:
-    from .conftest import Team
+    from .conftest import Span, Team
 
 CODE = """
-    import asyncio, threading
+    import asyncio, os, threading
     from teamwright import Agent, Answer, tool
 
     class Worker(Agent):
@@ -42,11 +44,11 @@ CODE = """
 
         async def run(self, turn):
             word, _, rest = turn.text.partition(" ")
-            if word == "sleep":
-                await asyncio.sleep(float(rest))
-                return "slept"
+            if word == "hang":
+                open(rest, "w").close()
+                await asyncio.sleep(100)
             if word == "deaf":
-                for _ in range(100):
+                while not os.path.exists(rest):
                     try:
                         await asyncio.sleep(0.1)
                     except asyncio.CancelledError:
@@ -82,7 +84,7 @@ def team(tmp_path_factory: pytest.TempPathFactory, new_team: Any) -> Iterator[Te
         team.launch("generator", module="worker", type="Generator")
         team.launch("inner", callers=("team/friend",))
         for agent in team.processes:
-            httpx.get(f"{team.url(agent)}/readyz", timeout=60).raise_for_status()
+            httpx.get(f"{team.url(agent)}/readyz", timeout=180).raise_for_status()
         yield team
 
 
@@ -97,12 +99,12 @@ def said(task: dict[str, Any]) -> str:
 @asynccontextmanager
 async def a2a(team: Team, agent: str, *, streaming: bool) -> AsyncIterator[Any]:
     headers = {"authorization": f"Bearer {team.token(agent)}"}
-    async with httpx.AsyncClient(headers=headers, timeout=20) as http:
+    async with httpx.AsyncClient(headers=headers, timeout=60) as http:
         yield await create_client(team.url(agent), client_config=ClientConfig(httpx_client=http, streaming=streaming))
 
 
 def test_the_card_is_open_and_says_what_the_agent_is(team: Team) -> None:
-    response = httpx.get(f"{team.url('worker')}/.well-known/agent-card.json")
+    response = httpx.get(f"{team.url('worker')}/.well-known/agent-card.json", timeout=60)
     card = response.json()
     assert response.headers["etag"]
     assert (card["name"], card["description"], card["version"]) == ("Worker", "Does as it is told.", "1.0.0")
@@ -111,7 +113,7 @@ def test_the_card_is_open_and_says_what_the_agent_is(team: Team) -> None:
     assert card["capabilities"]["streaming"] is True
     assert {extension["uri"] for extension in card["capabilities"]["extensions"]} == {TRACE_EXT, RUN_EXT, USAGE_EXT}
     for path in ("/livez", "/readyz"):
-        assert httpx.get(team.url("worker") + path).status_code == 200
+        assert httpx.get(team.url("worker") + path, timeout=60).status_code == 200
 
 
 async def test_the_sdks_client_sends_streams_and_reads_tasks(team: Team) -> None:
@@ -148,35 +150,33 @@ async def test_an_async_generator_streams(team: Team) -> None:
 
 async def test_cancel_stops_the_work_and_ends_cancelled(team: Team) -> None:
     async with a2a(team, "worker", streaming=True) as client:
-        request = SendMessageRequest(message=new_text_message("sleep 30", role=Role.ROLE_USER))
-        states, began = [], 0.0
-        task_id = ""
-        async for event in client.send_message(request):
-            if event.HasField("task"):
-                task_id, began = event.task.id, time.monotonic()
-                cancelled = await client.cancel_task(CancelTaskRequest(id=task_id))
-                assert cancelled.status.state == TaskState.TASK_STATE_CANCELED
-                assert time.monotonic() - began < 0.3
-            elif event.HasField("status_update"):
-                states.append(event.status_update.status.state)
-        assert states == [TaskState.TASK_STATE_CANCELED]
-        assert time.monotonic() - began < 0.5
-        span = next(span for span in team.spans("worker") if span.attributes.get("teamwright.a2a.task_id") == task_id)
-        assert (span["status"], span.attributes["error.type"], "cancel" in span["events"]) == (2, "canceled", True)
-        assert span["end_ns"] - span["start_ns"] < 1e9
+        for one in tries(0.3):
+            request = SendMessageRequest(message=new_text_message(f"hang {team.folder / 'hung'}", role=Role.ROLE_USER))
+            states, task_id = [], ""
+            async for event in client.send_message(request):
+                if event.HasField("task"):
+                    task_id, began = event.task.id, time.monotonic()
+                    cancelled = await client.cancel_task(CancelTaskRequest(id=task_id))
+                    one.seconds = time.monotonic() - began
+                    assert cancelled.status.state == TaskState.TASK_STATE_CANCELED
+                elif event.HasField("status_update"):
+                    states.append(event.status_update.status.state)
+            assert states == [TaskState.TASK_STATE_CANCELED]  # and the stream has ended, long before the work would
+            spans = [span for span in team.spans("worker") if span.attributes.get("teamwright.a2a.task_id") == task_id]
+            (span,) = spans
+            assert (span["status"], span.attributes["error.type"], "cancel" in span["events"]) == (2, "canceled", True)
 
 
 def test_work_that_ignores_cancel_is_cancelled_all_the_same(team: Team) -> None:
-    started = team.rpc(
-        "worker", "SendMessage", {"message": message("deaf"), "configuration": {"returnImmediately": True}}
-    ).json()["result"]["task"]
+    over = team.folder / "over"
+    sent = {"message": message(f"deaf {over}"), "configuration": {"returnImmediately": True}}
+    started = team.rpc("worker", "SendMessage", sent).json()["result"]["task"]
     assert started["status"]["state"] == "TASK_STATE_WORKING"
-    began = time.monotonic()
-    answer = team.rpc("worker", "CancelTask", {"id": started["id"]}).json()
+    answer = team.rpc("worker", "CancelTask", {"id": started["id"]}).json()  # it works until the file is there
     assert answer["result"]["status"]["state"] == "TASK_STATE_CANCELED"
-    assert time.monotonic() - began < 0.6
     again = team.rpc("worker", "CancelTask", {"id": started["id"]}).json()
     assert again["error"]["code"] == -32002
+    over.touch()
 
 
 def test_a_session_has_a_memory_and_users_do_not_share_it(team: Team) -> None:
@@ -256,7 +256,7 @@ def test_refusals(team: Team) -> None:
     def status(token: str | None, agent: str = "worker") -> tuple[int, str]:
         headers = {"A2A-Version": "1.0"} | ({"authorization": f"Bearer {token}"} if token else {})
         body = {"jsonrpc": "2.0", "id": 1, "method": "SendMessage", "params": {"message": message("who")}}
-        response = httpx.post(team.url(agent), json=body, headers=headers)
+        response = httpx.post(team.url(agent), json=body, headers=headers, timeout=60)
         if response.status_code == 200:
             return 200, ""
         assert ("www-authenticate" in response.headers) == (response.status_code == 401)
@@ -292,7 +292,7 @@ def test_wrong_requests_get_the_specifications_codes(team: Team) -> None:
     def code(method: str, params: Any, **headers: str) -> int:
         base = {"A2A-Version": "1.0", "authorization": f"Bearer {team.token('worker')}"}
         body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
-        answer = httpx.post(team.url("worker"), json=body, headers=base | headers).json()
+        answer = httpx.post(team.url("worker"), json=body, headers=base | headers, timeout=60).json()
         return int(answer["error"]["code"])
 
     assert code("Nonsense", {}) == -32601
@@ -304,8 +304,11 @@ def test_wrong_requests_get_the_specifications_codes(team: Team) -> None:
     assert code("SendMessage", {"message": message("who", taskId="nobody")}) == -32001
     assert code("SendMessage", {"message": message("who")}, **{"A2A-Version": "0.3"}) == -32009
     headers = {"A2A-Version": "1.0", "authorization": f"Bearer {team.token('worker')}"}
-    assert httpx.post(team.url("worker"), content=b"{nonsense", headers=headers).json()["error"]["code"] == -32700
-    large = httpx.post(team.url("worker"), content=b" " * (17 << 20), headers=headers)
+    assert (
+        httpx.post(team.url("worker"), content=b"{nonsense", headers=headers, timeout=60).json()["error"]["code"]
+        == -32700
+    )
+    large = httpx.post(team.url("worker"), content=b" " * (17 << 20), headers=headers, timeout=60)
     assert large.status_code == 413
 
 
@@ -329,17 +332,19 @@ def test_fifty_at_once(team: Team) -> None:
 
 
 def test_a_caller_that_goes_away_takes_its_work_with_it(team: Team) -> None:
-    token = team.token("worker", "friend")
-    with pytest.raises(httpx.ReadTimeout):
-        team.rpc("worker", "SendMessage", {"message": message("sleep 9")}, token=token, timeout=0.3)
-    deadline = time.monotonic() + 2
-    while time.monotonic() < deadline:
-        ended = [span for span in team.spans("worker") if "sleep 9" in span.attributes.get("gen_ai.input.messages", "")]
-        if ended:
-            break
-        time.sleep(0.05)
-    assert ended[0].attributes["error.type"] == "canceled"
-    assert ended[0]["end_ns"] - ended[0]["start_ns"] < 2e9
+    begun, text = team.folder / "begun", f"hang {team.folder / 'begun'}"
+    body = {"jsonrpc": "2.0", "id": 1, "method": "SendMessage", "params": {"message": message(text)}}
+    headers = {"A2A-Version": "1.0", "authorization": f"Bearer {team.token('worker', 'friend')}"}
+    caller = HTTPConnection(team.url("worker").removeprefix("http://"))
+    caller.request("POST", "/", json.dumps(body), {"content-type": "application/json", **headers})
+    wait_for(begun.exists)
+    caller.close()
+
+    def ended() -> list[Span]:
+        return [span for span in team.spans("worker") if text in span.attributes.get("gen_ai.input.messages", "")]
+
+    (span,) = wait_for(ended)  # long before the work would have ended
+    assert span.attributes["error.type"] == "canceled"
 
 
 def test_sigterm_ends_runs_and_streams_and_flushes_spans(tmp_path: Path, new_team: Any) -> None:
@@ -347,12 +352,10 @@ def test_sigterm_ends_runs_and_streams_and_flushes_spans(tmp_path: Path, new_tea
         team.write("worker.py", CODE)
         team.start("worker", module="worker", type="Worker")
         found: list[dict[str, Any]] = []
-        waiting = threading.Thread(target=lambda: found.append(team.ask("worker", "sleep 30")))
+        waiting = threading.Thread(target=lambda: found.append(team.ask("worker", f"hang {tmp_path / 'begun'}")))
         waiting.start()
-        time.sleep(0.5)
-        began = time.monotonic()
-        assert team.stop("worker", signal.SIGTERM) == 0
-        assert time.monotonic() - began < 3
+        wait_for((tmp_path / "begun").exists)
+        assert team.stop("worker", signal.SIGTERM) == 0  # without waiting for the work
         waiting.join()
         assert found[0]["task"]["status"]["state"] == "TASK_STATE_FAILED"
         assert found[0]["task"]["metadata"][RUN_EXT]["reason"] == "stopping"
