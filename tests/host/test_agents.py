@@ -222,7 +222,11 @@ async def test_a_stopped_agent_is_noticed_and_restarted(either_team: Team) -> No
 
 async def test_an_agent_that_computes_is_left_alone(team: Team) -> None:
     (before,) = await team.launch("a", health=_QUICK)
-    await team.get("a", "burn/2.5")
+    gate = team.world.home / "gate"
+    computing = asyncio.create_task(team.get("a", f"until{gate}"))
+    await team.is_("j/a", "busy")
+    gate.touch()
+    await computing
     after = await team.is_("j/a", "healthy")
     assert after.pid == before.pid and after.restarts == 0
     assert ("busy", "busy") in [(cause, state.status) for cause, state, _ in team.events]

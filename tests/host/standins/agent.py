@@ -2,7 +2,7 @@
 
 Config: children (bool), ready_after (seconds), exit_at_start (code), crash_after (seconds), deaf (ignores SIGTERM),
 slow_end (seconds from SIGTERM to the end).
-GET: /environ, /fds, /random, /umask, /tokens, /burn/SECONDS (computes, answering nobody),
+GET: /environ, /fds, /random, /umask, /tokens, /burn/SECONDS (computes, answering nobody), /until/FILE (the same),
 /eat/MEGABYTES, /exit/CODE, /stat.
 """
 
@@ -67,6 +67,8 @@ def _answer(connection: socket.socket, facts: dict[str, Any]) -> None:
         end = time.monotonic() + float(value)
         while time.monotonic() < end:
             pass
+    while what == "until" and not Path("/", value).exists():
+        pass
     if what == "eat":
         _eaten.append(bytearray(os.urandom(1024) * 1024 * int(value)))
     found = {"nice": os.nice(0), "name": Path("/proc/self/comm").read_text().strip()} if what == "stat" else {}
