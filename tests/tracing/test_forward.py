@@ -63,7 +63,7 @@ class Receiver:
             self.came.notify_all()
 
     async def wait_for(self, count: int) -> None:
-        async with asyncio.timeout(20), self.came:
+        async with asyncio.timeout(60), self.came:
             await self.came.wait_for(lambda: len(self.spans) >= count)
 
     @asynccontextmanager
@@ -199,7 +199,7 @@ async def test_grpc(
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 

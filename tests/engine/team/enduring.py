@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 from teamwright import Agent, Turn
 
@@ -17,9 +18,11 @@ class Lead(Agent):
 
 
 class Helper(Agent):
-    """Echoes after the seconds that the message begins with."""
+    """Echoes after the seconds that the message begins with, or when the file is there that it begins with."""
 
     async def run(self, turn: Turn) -> str:
         seconds, _, rest = turn.text.partition(" ")
-        await asyncio.sleep(float(seconds))
+        while seconds.startswith("/") and not Path(seconds).exists():  # noqa: ASYNC110, ASYNC240 - tests make it
+            await asyncio.sleep(0.02)
+        await asyncio.sleep(0 if seconds.startswith("/") else float(seconds))
         return f"helper: {rest}"
