@@ -210,9 +210,10 @@ def test_twenty_at_once_all_end_and_the_next_call_works(
     with ThreadPoolExecutor(20) as pool:
         ends = [why for _, why in pool.map(lambda number: ask(f"number {number}", "brief"), range(20))]
     assert time.monotonic() - began < 15 * DURATION  # one after the other would be twenty times DURATION
-    assert set(ends) <= {FAULTS[fault], "duration"}, ends
+    # On a busy machine they fail one after the other, which is more than one incident.
+    assert set(ends) <= {FAULTS[fault], "duration", "circuit_open"}, ends
     raw.mode = "good"
-    assert ask("hello", "brief") == ("pong", None)
+    wait_for(lambda: ask("hello", "brief") == ("pong", None))
 
 
 def test_a_peer_that_keeps_failing_is_left_alone_for_a_while(
