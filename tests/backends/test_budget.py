@@ -43,7 +43,7 @@ def pair(tmp_path: Path) -> Iterator[tuple[Team, ChatCompletions]]:
         team.launch("worker", module="workers", type="Worker", callers=("team/boss",), **own)
         team.launch("boss", calls=("worker",), limits=Limits(cost_usd=2.0), **own)
         for agent in ("worker", "boss"):
-            httpx.get(f"{team.url(agent)}/readyz", timeout=60).raise_for_status()
+            httpx.get(f"{team.url(agent)}/readyz", timeout=180).raise_for_status()
         yield team, model
 
 

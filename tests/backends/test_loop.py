@@ -40,7 +40,7 @@ async def test_calls_run_at_once_and_their_results_go_back_in_order(fake_turn: A
     together = asyncio.Barrier(3)
 
     async def slow(n: int) -> str:
-        async with asyncio.timeout(5), together:
+        async with asyncio.timeout(60), together:
             pass
         for _ in range(10 * (3 - n)):  # the first one asked for is the last one done
             await asyncio.sleep(0)
@@ -71,7 +71,7 @@ async def test_whatever_goes_wrong_in_a_tool_is_a_result(fake_turn: Any, spans: 
         raise KeyError("lost")
 
     async def sleeps() -> None:
-        await asyncio.sleep(5)
+        await asyncio.sleep(100)
 
     async def complains() -> None:
         raise ToolError("wrong arguments: x")
@@ -121,12 +121,15 @@ async def test_limits_end_the_turn(fake_turn: Any) -> None:
 
 
 async def test_cancelling_passes_through(fake_turn: Any, spans: Any) -> None:
+    begun = asyncio.Barrier(3)
+
     async def sleeps() -> None:
-        await asyncio.sleep(5)
+        await begun.wait()
+        await asyncio.sleep(100)
 
     step, _ = script(calls("sleeps", "sleeps"))
     work = asyncio.create_task(loop.run(fake_turn("go", tools=[a_tool("sleeps", sleeps)]), step))
-    await asyncio.sleep(0.01)
+    await begun.wait()
     work.cancel()
     with pytest.raises(asyncio.CancelledError):
         await work
@@ -248,7 +251,7 @@ async def test_a_limit_of_the_whole_query_ends_the_turn_and_the_other_tools(fake
 
     async def sleeps() -> None:
         try:
-            await asyncio.sleep(5)
+            await asyncio.sleep(100)
         finally:
             ended.set()
 

@@ -207,8 +207,8 @@ async def test_a_stream_that_breaks_off(chat: ChatCompletions, fake_turn: Any, s
 
 async def test_silence_has_an_end(chat: ChatCompletions, fake_turn: Any) -> None:
     chat.say(Reply(end="hang"), Reply("a b", end="hang", after=2))
-    async with opened(chat, options={"timeout": 0.1, "retries": 1}) as backend:
-        with pytest.raises(ModelError, match=r"silent for 0\.1 s") as caught:
+    async with opened(chat, options={"timeout": 0.5, "retries": 1}) as backend:
+        with pytest.raises(ModelError, match=r"silent for 0\.5 s") as caught:
             await backend.run(fake_turn("go"))
     assert caught.value.reason == "timeout"
 
@@ -252,7 +252,7 @@ async def test_cancelling_closes_the_connection(chat: ChatCompletions, fake_turn
         work.cancel()
         with pytest.raises(asyncio.CancelledError):
             await work
-        assert await asyncio.to_thread(chat.wait().gone.wait, 5)
+        assert await asyncio.to_thread(chat.wait().gone.wait, 60)
     assert spans()[0][1]["error.type"] == "cancelled"
 
 

@@ -84,9 +84,12 @@ def opened(environment: dict[str, str], tmp_path: Path) -> Opened:
     return open_backend
 
 
-def add(pause: float = 0.0) -> Tool:
+def add(at_once: int = 1) -> Tool:
+    """Adds, when so many calls of it have come."""
+    together = asyncio.Barrier(at_once)
+
     async def call(given: Mapping[str, Any], turn: Turn) -> Any:
-        await asyncio.sleep(pause)
+        await together.wait()
         return given["a"] + given["b"]
 
     schema = {"type": "object", "properties": {name: {"type": "integer"} for name in "ab"}, "required": ["a", "b"]}

@@ -15,7 +15,7 @@ from teamwright.backends.api import File, Message
 from teamwright.errors import UserError
 from tests.backends.claude.conftest import MODEL, Opened, add, by_name
 from tests.standins.messages import Messages
-from tests.standins.script import Call, Reply, Tokens
+from tests.standins.script import Call, Reply, Seen, Tokens
 
 pytest.importorskip("claude_agent_sdk")
 
@@ -28,7 +28,7 @@ async def test_a_tool_and_an_answer(api: Messages, opened: Opened, fake_turn: An
         Reply("I add.", calls=[Call("add", {"a": 1, "b": 2}), Call("add", {"a": 3, "b": 4})], thinking="two sums"),
         Reply("3 and 7", tokens=Tokens(30, 8, cached=10), delay=0.1),
     )
-    turn = fake_turn("sums please", tools=[add(0.2)])
+    turn = fake_turn("sums please", tools=[add(2)])
     async with opened() as backend:
         with tracer.span("agent") as above:
             answer = await backend.run(turn)
@@ -110,10 +110,16 @@ async def test_commands_in_a_message_are_words(api: Messages, opened: Opened, fa
 async def test_processes_end_when_idle_and_come_back(
     api: Messages, opened: Opened, fake_turn: Any, spans: Any, tracer: Any
 ) -> None:
-    api.say(Reply("one"), Reply("two"))
+    found: list[int] = []
+
+    def first(seen: Seen) -> Reply:
+        found.extend(processes())
+        return Reply("one")
+
+    api.say(first, Reply("two"))
     async with opened(options={"idle": 0.1}) as backend:
         await backend.run(fake_turn("first"))
-        (before,) = processes()
+        (before,) = found
         while processes():  # noqa: ASYNC110  # other processes tell nobody of their end
             await asyncio.sleep(0.02)
         with tracer.span("agent"):

@@ -43,7 +43,7 @@ class Adapter:
     spec: Callable[[StandIn], Mapping[str, Any]]
     tool_name: Callable[[str], str] = str
     lacks: Mapping[str, str] = field(default_factory=dict)
-    duration: float = 2.0
+    duration: float = 4.0
     talks: int = 20
 
     @property

@@ -38,7 +38,7 @@ CODE = '''
         @tool
         async def meet(self, who: str) -> str:
             "Goes on when three have come."
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 await self.door.wait()
             return f"{who} was there"
 
@@ -131,7 +131,7 @@ class World:
         """SendStreamingMessage: each event and when it came (monotonic seconds)."""
         body = {"jsonrpc": "2.0", "id": 1, "method": "SendStreamingMessage", "params": {"message": message(text)}}
         headers = {"a2a-version": "1.0", "authorization": f"Bearer {self.team.token(agent)}"}
-        with httpx.stream("POST", f"{self.team.url(agent)}/", json=body, headers=headers, timeout=30) as response:
+        with httpx.stream("POST", f"{self.team.url(agent)}/", json=body, headers=headers, timeout=60) as response:
             for line in response.iter_lines():
                 if line.startswith("data:"):
                     found = json.loads(line[5:])

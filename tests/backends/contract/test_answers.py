@@ -8,8 +8,9 @@ say it `lacks`.
 from __future__ import annotations
 
 import itertools
+import time
 from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
+from threading import Barrier, Event
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -129,7 +130,7 @@ def test_two_users_at_once_never_see_each_others_words(world: World) -> None:
     together = Barrier(2)
 
     def talk(user: str) -> list[str]:
-        together.wait(10)
+        together.wait(60)
         texts = [f"I am {user}, my secret is {user * 3}.", "What did I say before?"]
         return [world.ask(text, user=user, session=session).text for text in texts]
 
@@ -147,11 +148,15 @@ def test_two_users_at_once_never_see_each_others_words(world: World) -> None:
 
 @needs("script", "streaming")
 def test_words_arrive_in_order_and_while_they_are_said(world: World) -> None:
-    world.script(Reply(["one ", "two ", "three ", "four"], pause=0.1, delay=0.1))
+    rest = Event()
+    world.script(Reply(["one ", "two ", "three ", "four"], pause=0.1, delay=0.1, held=rest, after=3))
     pieces, at, last, trace = [], [], 0.0, ""
     for when, event in world.stream("count"):
         if "artifactUpdate" in event:
             at.append(when)
+            if not rest.is_set():  # the first words are here, and the model has not said all
+                time.sleep(0.25)
+                rest.set()
             pieces += [part.get("text", "") for part in event["artifactUpdate"]["artifact"]["parts"]]
         if "statusUpdate" in event:
             last = when

@@ -86,8 +86,8 @@ def test_a_server_that_goes_silent(world: World) -> None:
     began = time.monotonic()
     said = failed(world, agent="tight")
     assert said.reason == "duration"
-    assert 0.75 * world.adapter.duration < time.monotonic() - began < 5 * world.adapter.duration
-    assert world.model.wait().gone.wait(5)
+    assert time.monotonic() - began > 0.75 * world.adapter.duration  # and it has an end: the server never says a word
+    assert world.model.wait().gone.wait(60)
     (chat,) = world.chats(said.trace_id)
     assert chat["status"] == 2
 
@@ -134,7 +134,7 @@ def test_no_call_is_made_that_the_query_can_not_pay(world: World) -> None:
 def test_cancelled_while_the_model_thinks(world: World) -> None:
     world.script(Reply("one two three", end="hang", after=2))
     said = cancelled(world, world.model.wait)
-    assert world.model.wait().gone.wait(5)
+    assert world.model.wait().gone.wait(60)
     (chat,) = world.chats(said)
     assert chat.attributes["error.type"] == "cancelled"
     world.script(Reply("still there"))
@@ -175,7 +175,7 @@ def cancelled(world: World, until: Any, agent: str = "main") -> str:
         until()
         wait_for(lambda: ids)
         world.team.rpc(agent, "CancelTask", {"id": ids[0]}).raise_for_status()
-        listening.result(20)
+        listening.result(60)
     assert states[-1] == "TASK_STATE_CANCELED"
 
     def ended() -> str | None:

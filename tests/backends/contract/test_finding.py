@@ -82,7 +82,7 @@ def test_an_agent_is_found_and_asked(world: World) -> None:
         team.launch("verse", module="contract_team", type="Poet", callers=(), discover=DiscoveryPolicy())
         team.launch("seeker", backend=adapter.name, **adapter.where, **seeker)
         for agent in ("verse", "seeker"):
-            assert httpx.get(f"{team.url(agent)}/readyz", timeout=60).status_code == 200, team.log(agent)
+            assert httpx.get(f"{team.url(agent)}/readyz", timeout=180).status_code == 200, team.log(agent)
         asking = Reply(calls=[world.call("query_agent", {"agent": f"{JOB}/verse", "message": "rain"})])
         world.script(search, asking, echo())
         said = world.ask(QUESTION, "seeker")

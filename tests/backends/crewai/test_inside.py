@@ -24,7 +24,7 @@ from tests.standins.chat_completions import ChatCompletions
 from tests.standins.script import Call, Reply, Seen
 
 pytest.importorskip("crewai")
-pytestmark = pytest.mark.timeout(240)  # its import takes seconds, on a busy machine a minute
+pytestmark = pytest.mark.timeout(600)  # its import takes seconds, on a busy machine a minute
 
 #: One agent whose crew is chosen by the first word of the message: each import of CrewAI takes seconds.
 CREWS = '''

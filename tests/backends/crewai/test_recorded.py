@@ -42,7 +42,7 @@ def test_a_crew_is_replayed(tmp_path: Path) -> None:
             model.say(*(lines if how == "record" else ()))
             place: dict[str, Any] = {how: str(tmp_path / "made")}
             team.launch("crew", **common, **place)
-            assert httpx.get(f"{team.url('crew')}/readyz", timeout=60).status_code == 200, team.log("crew")
+            assert httpx.get(f"{team.url('crew')}/readyz", timeout=180).status_code == 200, team.log("crew")
             said = world.ask("delegate rain", "crew")
             assert (said.state, said.text) == ("completed", "boss: a poem"), said
             trees.append(world.tree(said.trace_id))

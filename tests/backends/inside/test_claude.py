@@ -19,7 +19,7 @@ from .conftest import Started, settled, whole
 pytest.importorskip("claude_agent_sdk")
 
 # The first test waits until the agents have imported the SDK.
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 CODE = """
     import asyncio, os

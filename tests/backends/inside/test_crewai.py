@@ -17,7 +17,7 @@ from .conftest import Started, settled, whole
 pytest.importorskip("crewai")
 
 # The first test waits until the agents have imported the SDK.
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 CODE = '''
     import os

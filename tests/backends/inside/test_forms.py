@@ -92,7 +92,7 @@ def forms(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         team.launch("own", module="bot", type="Own", **backend)
         team.launch("hosted", module="bot", type="Hosted", environment=environment)
         for agent in team.processes:
-            ready = httpx.get(f"{team.url(agent)}/readyz", timeout=100)
+            ready = httpx.get(f"{team.url(agent)}/readyz", timeout=180)
             assert ready.status_code == 200, team.log(agent)
         yield World(ADAPTERS[0], team, model)
 

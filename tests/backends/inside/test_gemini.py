@@ -18,7 +18,7 @@ from .conftest import Started, settled, whole
 pytest.importorskip("google.genai")
 
 # The first test waits until the agents have imported the SDK.
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 CODE = '''
     import os
