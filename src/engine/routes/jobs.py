@@ -66,8 +66,12 @@ def routes(jobs: Jobs, applying: Applying, gate: Gate, all_stopped: Callable[[],
             return _lines(lambda progress: owners.through([plan.job], jobs.restart(plan, secrets, progress)), running)
         targets = _targets(data)
         ordered("restart", targets)
-        names = [item.job.name for item in resolve(targets, jobs.state.jobs)]
-        return _lines(lambda progress: owners.through(names, jobs.restart_targets(targets, progress)), running)
+
+        async def again(progress: Progress) -> dict[str, Any]:
+            names = [item.job.name for item in resolve(targets, jobs.state.jobs)]
+            return await owners.through(names, jobs.restart_targets(targets, progress))
+
+        return _lines(again, running)
 
     async def stop(request: Request) -> Response:
         gate.operator(request)
