@@ -5,6 +5,7 @@ reason in the answer and in the trace, and the agent is as good as before.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -102,7 +103,9 @@ def test_every_limit_at_one_with_twenty_at_once(deploy: Deploy, tmp_path: Path) 
 
         with gate(tmp_path / "first") as (path, pool):
             asked = [pool.submit(client.query, "limits", str(path), agent="max_concurrent") for _ in range(AT_ONCE)]
-            until(lambda: waiting(client, "max_concurrent") >= AT_ONCE // 2 or under_way(client) >= AT_ONCE)
+            until(lambda: under_way(client) >= AT_ONCE)
+            end = time.monotonic() + 20  # they are on their way to the agent, which tells of them now and then
+            until(lambda: waiting(client, "max_concurrent") == AT_ONCE - 1 or time.monotonic() > end)
             path.touch()
             ends = [each.result() for each in asked]
         assert {(end.status, end.answer) for end in ends} == {("ok", "did it")}
