@@ -203,7 +203,8 @@ async def test_replicas_are_restarted_one_after_the_other(inside: InProcess) -> 
     inside.host.holds.add("team/many-1")
     going = asyncio.create_task(lines(inside, "/restart", {"targets": ["team/many", "team/more", "team/lead"]}))
     states = inside.engine.state.jobs["team"].agents
-    await until(lambda: states["many-1"].state.status == "starting")  # it was healthy until the host told of the new one
+    # It is healthy until the host tells of the new process.
+    await until(lambda: states["many-1"].state.status == "starting")
     ended = ExitInfo(3, None, "exit", time.time_ns())
     starting = states["many-1"].state
     inside.host.tell("exited", replace(starting, status="failed", pid=None, last_exit=ended))
