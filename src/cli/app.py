@@ -74,11 +74,22 @@ class Call:
         """A path as a person here would type it."""
         return str(path.relative_to(self.cwd)) if path.is_relative_to(self.cwd) else str(path)
 
+    @property
+    def program(self) -> str:
+        """What to type before a command: `uv run` puts nothing on a person's path."""
+        return "uv run deploy" if "UV_RUN_RECURSION_DEPTH" in self.environ else "deploy"
+
     def next(self, words: str) -> str:
         """A command to type next: with --home where this one had it."""
         import shlex
 
-        return f"deploy {words}" + (f" --home {shlex.quote(self.home_flag)}" if self.home_flag else "")
+        return f"{self.program} {words}" + (f" --home {shlex.quote(self.home_flag)}" if self.home_flag else "")
+
+    def hint(self, text: str) -> str:
+        """A hint whose commands can be typed as they stand."""
+        import re
+
+        return re.sub(r"(?<![\w./-])deploy (?=[a-z])", f"{self.program} ", text)
 
     def emit(self, data: Mapping[str, Any]) -> None:
         """Print one JSON object on a line of its own: what `--json` gives a script."""

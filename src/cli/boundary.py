@@ -88,6 +88,7 @@ def _report(
     run_id: str | None = None,
 ) -> int:
     """Tell a person on stderr, and a script that asked for --json on stdout as well."""
+    hint = call.hint(hint) if hint else None
     try:
         for line in tail:
             note(f"  | {line}")

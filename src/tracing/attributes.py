@@ -8,6 +8,7 @@ from typing import Any
 from teamwright.tracing.messages import to_json
 
 _PLAIN = frozenset([str, int, float, bool])
+_TASK_STATE = "TASK_STATE_"
 
 
 def clean(attributes: Mapping[str, Any]) -> dict[str, Any]:
@@ -32,3 +33,13 @@ def clean_value(value: Any) -> Any:
         if len(kinds) <= 1 and kinds <= _PLAIN:
             return list(value)
     return to_json(value)
+
+
+def task_state(state: str | None) -> str | None:
+    """A task's state in the words of the conventions: `input_required` is `TASK_STATE_INPUT_REQUIRED`."""
+    return f"{_TASK_STATE}{state.upper()}" if state else None
+
+
+def plain_state(told: str) -> str:
+    """The same state in our words, which are those of results and lists."""
+    return told.removeprefix(_TASK_STATE).lower()

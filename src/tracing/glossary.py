@@ -86,7 +86,7 @@ ATTRIBUTES: Final[dict[str, tuple[str, str]]] = {
     v.TARGET_ID: ("Who is asked: id", "searcher"),
     v.CALL: ("Both in one", "Lead->Searcher"),
     v.TASK_ID: ("The A2A task", "b7c0…"),
-    v.TASK_STATE: ("The task's state in the end", "completed"),
+    v.TASK_STATE: ("The task's state in the end", "TASK_STATE_COMPLETED"),
     v.CONTEXT_ID: ("The callee's session, on a call", "77aa…"),
     v.A2A_METHOD: ("How it was called", "SendMessage"),
     v.A2A_MESSAGE_ID: ("The A2A message", "d2f1…"),
@@ -146,7 +146,7 @@ ATTRIBUTES: Final[dict[str, tuple[str, str]]] = {
 EVENTS: Final[dict[str, tuple[str, str]]] = {
     v.EVENT_EXCEPTION: ("An exception left the span.", "exception.type=TimeoutError"),
     v.EVENT_FIRST_TOKEN: ("The model's answer began to arrive.", ""),
-    v.EVENT_STATUS: ("A task said what state it is in.", "teamwright.a2a.task_state=completed"),
+    v.EVENT_STATUS: ("A task said what state it is in.", "a2a.task.state=TASK_STATE_COMPLETED"),
     v.EVENT_ARTIFACT: (
         "A task gave out an artifact or a piece of one: the first piece, and the last.",
         "teamwright.a2a.artifact_id=answer teamwright.a2a.pieces=17",

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 from teamwright.tracing import vocabulary as v
+from teamwright.tracing.attributes import task_state
 
 
 class Happenings:
@@ -57,7 +58,7 @@ class Happenings:
 
     def status_update(self, state: str, message: str | None = None) -> Self:
         """The A2A task is in that state now."""
-        return self.event(v.EVENT_STATUS, {v.TASK_STATE: state, v.REASON: message})
+        return self.event(v.EVENT_STATUS, {v.TASK_STATE: task_state(state), v.REASON: message})
 
     def artifact_update(self, artifact: str, *, pieces: int = 1) -> Self:
         """The A2A task has given out so many pieces of an artifact by now."""

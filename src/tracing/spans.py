@@ -8,7 +8,7 @@ from opentelemetry import trace as otel
 
 from teamwright.tracing import vocabulary as v
 from teamwright.tracing.active import ActiveSpan, Keeper, Parent, span_context
-from teamwright.tracing.attributes import clean
+from teamwright.tracing.attributes import clean, task_state
 from teamwright.tracing.cost import price
 from teamwright.tracing.messages import Messages, encode, to_json
 from teamwright.tracing.runs import RunContext
@@ -53,7 +53,7 @@ class QuerySpan(ActiveSpan):
         self.set(
             {
                 v.OUTPUT_MESSAGES: encode(said, "assistant") if said else None,
-                v.TASK_STATE: state,
+                v.TASK_STATE: task_state(state),
             }
         )
         if usage is not None:

@@ -1,6 +1,6 @@
 """Every name that a trace may hold: spans, attributes, events, values.
 
-Names follow the OpenTelemetry GenAI conventions where they have one; the rest is `teamwright.*`.
+Names follow the OpenTelemetry conventions for GenAI, A2A and MCP where they have one; the rest is `teamwright.*`.
 Nobody writes such a name anywhere else.
 """
 
@@ -56,6 +56,15 @@ TOOL_CALL_ID: Final = "gen_ai.tool.call.id"
 TOOL_ARGUMENTS: Final = "gen_ai.tool.call.arguments"
 TOOL_RESULT: Final = "gen_ai.tool.call.result"
 
+# --- A2A and MCP --------------------------------------------------------------------------------------
+TASK_ID: Final = "a2a.task.id"
+TASK_STATE: Final = "a2a.task.state"
+A2A_METHOD: Final = "a2a.method.name"
+A2A_MESSAGE_ID: Final = "a2a.message.id"
+MCP_METHOD: Final = "mcp.method.name"
+MCP_SESSION: Final = "mcp.session.id"
+MCP_VERSION: Final = "mcp.protocol.version"
+
 # --- shared with other conventions --------------------------------------------------------------
 ERROR_TYPE: Final = "error.type"
 SESSION_ID: Final = "session.id"
@@ -88,18 +97,11 @@ CALLER: Final = "teamwright.caller"
 TARGET: Final = "teamwright.target"
 TARGET_ID: Final = "teamwright.target.id"
 CALL: Final = "teamwright.call"  # Caller->Target
-TASK_ID: Final = "teamwright.a2a.task_id"
-TASK_STATE: Final = "teamwright.a2a.task_state"
 CONTEXT_ID: Final = "teamwright.a2a.context_id"
-A2A_METHOD: Final = "teamwright.a2a.method"
-A2A_MESSAGE_ID: Final = "teamwright.a2a.message_id"
 HISTORY_LENGTH: Final = "teamwright.a2a.history_length"
 PUSH_TO: Final = "teamwright.a2a.push_to"  # without query and password
 TOOL_SOURCE: Final = "teamwright.tool.source"
 MCP_SERVER: Final = "teamwright.mcp.server"
-MCP_METHOD: Final = "mcp.method.name"
-MCP_SESSION: Final = "mcp.session.id"
-MCP_VERSION: Final = "mcp.protocol.version"
 NETWORK_TRANSPORT: Final = "network.transport"
 SERVER_ADDRESS: Final = "server.address"
 SERVER_PORT: Final = "server.port"

@@ -150,8 +150,8 @@ async def test_every_method(team: Team, binding: str) -> None:
             await anext(streams.subscribe(SubscribeToTaskRequest(id=task.id)))
         with pytest.raises(InvalidParamsError):
             await send(client, "   ")
-    spans = [span for span in team.spans("worker") if span.attributes.get("teamwright.a2a.task_id") == task.id]
-    assert spans[0].attributes["teamwright.a2a.method"] == "SendMessage"
+    spans = [span for span in team.spans("worker") if span.attributes.get("a2a.task.id") == task.id]
+    assert spans[0].attributes["a2a.method.name"] == "SendMessage"
 
 
 @pytest.mark.parametrize("binding", BINDINGS)
@@ -333,7 +333,7 @@ async def test_push_notifications_are_sent_again_and_in_order(team: Team, bindin
         task_id = event.task.id
     async with asyncio.timeout(30):
         while True:
-            spans = [s for s in team.spans("worker") if s.attributes.get("teamwright.a2a.task_id") == task_id]
+            spans = [s for s in team.spans("worker") if s.attributes.get("a2a.task.id") == task_id]
             if sum(span["events"].count("push delivery") for span in spans) == 4:
                 break
             await asyncio.sleep(0.05)

@@ -116,7 +116,7 @@ def test_a_question_and_its_answer(team: Team) -> None:
     task = team.ask("echo", "ask")["task"]
     assert state({"task": task}) == "input_required"
     span = team.spans("echo")[-1]
-    assert (span["attributes"]["teamwright.a2a.task_state"], span["status"]) == ("input_required", 0)
+    assert (span["attributes"]["a2a.task.state"], span["status"]) == ("TASK_STATE_INPUT_REQUIRED", 0)
     again = team.ask("echo", "this one", taskId=task["id"], contextId=task["contextId"])
     assert state(again) == "completed"
 

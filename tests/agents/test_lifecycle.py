@@ -133,10 +133,12 @@ async def test_a_question_is_asked_answered_and_the_work_goes_on(team: Team) -> 
         ]  # fmt: skip
         with pytest.raises(UnsupportedOperationError):
             await send(client, "more", task_id=task.id)
-    spans = [span for span in team.spans("curious") if span.attributes.get("teamwright.a2a.task_id") == task.id]
+    spans = [span for span in team.spans("curious") if span.attributes.get("a2a.task.id") == task.id]
     first, middle, end = spans
     assert first["trace_id"] != middle["trace_id"] != end["trace_id"]
-    assert [span.attributes["teamwright.a2a.task_state"] for span in spans] == ["input_required"] * 2 + ["completed"]
+    assert [span.attributes["a2a.task.state"] for span in spans] == ["TASK_STATE_INPUT_REQUIRED"] * 2 + [
+        "TASK_STATE_COMPLETED"
+    ]
     assert [span["status"] for span in spans] == [0, 0, 0]
     own = {span["name"]: span for span in team.spans("curious")}
     assert own["before"]["parent_id"] == first["span_id"]

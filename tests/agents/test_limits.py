@@ -121,8 +121,8 @@ def test_one_slot_each_in_a_ring(team: Team) -> None:
 def test_a_queue_of_one_turns_the_others_away(team: Team) -> None:
     ring(team, max_concurrent=1, queue=1)
     assert while_one_works(team, AT_ONCE - 2) == ["full"] * (AT_ONCE - 2) + ["round"] * 2
-    states = {str(span.attributes["teamwright.a2a.task_state"]) for span in team.spans("a") if span["kind"] == 2}
-    assert states == {"completed"}  # who is refused has made nothing
+    states = {str(span.attributes["a2a.task.state"]) for span in team.spans("a") if span["kind"] == 2}
+    assert states == {"TASK_STATE_COMPLETED"}  # who is refused has made nothing
     assert end(team, "a", "0") == "round"
 
 

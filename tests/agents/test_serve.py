@@ -162,7 +162,7 @@ async def test_cancel_stops_the_work_and_ends_cancelled(team: Team) -> None:
                 elif event.HasField("status_update"):
                     states.append(event.status_update.status.state)
             assert states == [TaskState.TASK_STATE_CANCELED]  # and the stream has ended, long before the work would
-            spans = [span for span in team.spans("worker") if span.attributes.get("teamwright.a2a.task_id") == task_id]
+            spans = [span for span in team.spans("worker") if span.attributes.get("a2a.task.id") == task_id]
             (span,) = spans
             assert (span["status"], span.attributes["error.type"], "cancel" in span["events"]) == (2, "canceled", True)
 

@@ -46,7 +46,7 @@ async def test_a_query(door: Door) -> None:
     assert "Hello" in found["gen_ai.input.messages"] and "Hi" in found["gen_ai.output.messages"]
     assert found["user.id"] == "ada" and found["teamwright.label.team"] == "blue"
     assert found["gen_ai.usage.input_tokens"] == 3 and found["teamwright.cost_usd"] == 0.5
-    assert found["teamwright.run.id"] == told["run_id"] and found["teamwright.a2a.task_id"] == "task-1"
+    assert found["teamwright.run.id"] == told["run_id"] and found["a2a.task.id"] == "task-1"
     assert door.open == 0
 
 

@@ -129,7 +129,7 @@ async def test_a_client_of_the_older_version_is_a_query_too(door: Door) -> None:
     answer = (await door.post(call, **{"A2A-Version": ""})).json()
     assert answer["result"]["metadata"][USAGE_EXT]["run_id"]
     root = await door.root()
-    assert root["attributes"]["teamwright.a2a.task_state"] == "completed"
+    assert root["attributes"]["a2a.task.state"] == "TASK_STATE_COMPLETED"
     assert "Hi" in root["attributes"]["gen_ai.output.messages"]
     assert door.agent.asked[-1][1]["a2a-version"] == "0.3"
 

@@ -55,7 +55,7 @@ def test_fresh_clone(root: Path, uv_environment: dict[str, str], tmp_path: Path)
         started = run(COMMANDS[0])
         assert started.returncode == 0, started.stderr
         assert "code-review is running" in started.stdout
-        assert "deploy query code-review" in started.stdout
+        assert "next: uv run deploy query code-review" in started.stdout
         asked = run("uv run deploy query code-review examples/data/faulty.py")
         assert asked.returncode == 0, asked.stderr
         assert "bandit: 5 findings" in asked.stdout

@@ -228,7 +228,7 @@ async def test_clients_of_the_older_version(desk: Desk) -> None:
             assert "hello" in root["attributes"]["gen_ai.input.messages"]
             assert "echo hello" in root["attributes"]["gen_ai.output.messages"]
             (server,) = (span for span in trace["spans"] if span["kind"] == "SERVER")
-            assert (server["parent_id"], server["attributes"]["teamwright.a2a.method"]) == (
+            assert (server["parent_id"], server["attributes"]["a2a.method.name"]) == (
                 root["span_id"], "message/send",
             )  # fmt: skip
             assert artifact(await transport.get_task(GetTaskRequest(id=task.id))) == "echo hello"

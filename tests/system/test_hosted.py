@@ -165,9 +165,9 @@ async def test_asks_and_goes_on(office: Office, way: str, binding: str) -> None:
     before, after = (told(found, RUN_EXT)["trace_id"] for found in (asked, said))
     if way == "door":
         before = told(asked, USAGE_EXT)["trace_id"]
-    states = [span["attributes"]["teamwright.a2a.task_state"] for span in office.servers(before)]
-    assert "input_required" in states
-    assert [span["attributes"]["teamwright.a2a.task_state"] for span in office.servers(after)] == ["completed"]
+    states = [span["attributes"]["a2a.task.state"] for span in office.servers(before)]
+    assert "TASK_STATE_INPUT_REQUIRED" in states
+    assert [span["attributes"]["a2a.task.state"] for span in office.servers(after)] == ["TASK_STATE_COMPLETED"]
 
 
 def test_is_answered_by_the_command_that_it_names(office: Office) -> None:
@@ -223,7 +223,7 @@ async def test_fails(office: Office, way: str, binding: str) -> None:
             assert state(failed) == "FAILED"
             assert failed.status.message.parts[0].text.startswith(line)
             (server,) = office.servers(told(failed, RUN_EXT)["trace_id"])
-            assert (server["status"], server["attributes"]["teamwright.a2a.task_state"]) == ("error", "failed")
+            assert (server["status"], server["attributes"]["a2a.task.state"]) == ("error", "TASK_STATE_FAILED")
             last = [event async for event in streams.send_message(words(text))][-1].status_update
             assert last.status.state == TaskState.TASK_STATE_FAILED
 

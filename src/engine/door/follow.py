@@ -19,6 +19,7 @@ from teamwright.engine.store.records import AgentRecord, JobRecord, TaskRow
 from teamwright.engine.store.state import EngineState
 from teamwright.errors import PeerError
 from teamwright.tracing import vocabulary as v
+from teamwright.tracing.attributes import task_state
 from teamwright.tracing.messages import encode
 from teamwright.tracing.propagation import ParentContext, parse_traceparent
 from teamwright.tracing.spans import used
@@ -64,7 +65,7 @@ class FormerRoot:
                 v.SESSION_ID: row.context_id,
                 v.TASK_ID: reading.task_id,
                 v.CONTEXT_ID: reading.context_id,
-                v.TASK_STATE: reading.state,
+                v.TASK_STATE: task_state(reading.state),
                 v.INPUT_MESSAGES: encode(row.query) if row.query else None,
                 v.OUTPUT_MESSAGES: encode(reading.answer, "assistant") if reading.answer else None,
                 **used(usage),

@@ -12,6 +12,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, TracesData
 
 from teamwright.tracing import vocabulary as v
+from teamwright.tracing.attributes import plain_state
 from teamwright.tracing.messages import plain_text
 from teamwright.tracing.otlp_json import plain_value
 from teamwright.tracing.shipping.spool import SpoolName
@@ -218,6 +219,8 @@ def _row(span: Span, data: bytes, state: int, whose: Whose) -> Row:
             summed[key] = value
         if fact is not None:
             facts[fact] = _fact(value)
+    if (told := facts.get("task_state")) is not None:
+        facts["task_state"] = plain_state(str(told))
     name, parent = span.name, span.parent_span_id
     said = words.get
     op = said(v.OPERATION) or name.partition(" ")[0][:40]

@@ -179,7 +179,7 @@ def cancelled(world: World, until: Any, agent: str = "main") -> str:
     assert states[-1] == "TASK_STATE_CANCELED"
 
     def ended() -> str | None:
-        found = [span for span in world.team.spans(agent) if span.attributes.get("teamwright.a2a.task_id") == ids[0]]
+        found = [span for span in world.team.spans(agent) if span.attributes.get("a2a.task.id") == ids[0]]
         return str(found[0]["trace_id"]) if found else None
 
     trace: str = wait_for(ended)
