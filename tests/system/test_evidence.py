@@ -25,7 +25,7 @@ def test_the_page_shows_what_its_commands_print(group: str, environment: dict[st
 
 def test_the_names_on_the_page_are_those_of_the_vocabulary() -> None:
     page = (ROOT / "docs" / "what-a-trace-shows.md").read_text()
-    names = set(re.findall(r"`((?:teamwright|gen_ai|mcp|network|session|user)\.[\w.]+)`", page))
+    names = set(re.findall(r"`((?:teamwright|gen_ai|a2a|mcp|network|session|user)\.[\w.]+)`", page))
     events = set(re.findall(r"events? `([^`]+)`", page))
     assert len(names) > 15 and len(events) > 8
     assert (names - set(glossary.ATTRIBUTES), events - set(glossary.EVENTS)) == (set(), set())

@@ -363,7 +363,7 @@ def test_what_happens_inside_a_span(tracer: Tracer, spans: Spans) -> None:
         (v.EVENT_CANCEL, {v.REASON: "by hand"}),
     ]
     assert told("invoke_agent lead") == [
-        (v.EVENT_STATUS, {v.TASK_STATE: "working"}),
+        (v.EVENT_STATUS, {v.TASK_STATE: "TASK_STATE_WORKING"}),
         (v.EVENT_ARTIFACT, {v.ARTIFACT: "answer", v.PIECES: 3}),
         (v.EVENT_SUBSCRIBED, {}),
     ]
