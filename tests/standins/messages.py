@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tests.standins.script import Reply, Seen, Tokens
@@ -32,12 +32,7 @@ class Messages(StandIn):
             user=next((text for role, text in reversed(texts) if role == "user"), ""),
             said=[text for _, text in texts],
             tools=[str(tool["name"]) for tool in body.get("tools") or []],
-            results={
-                block["tool_use_id"]: "\n".join(_texts(block.get("content") or ""))
-                for message in messages[asked:]
-                for block in _blocks(message["content"])
-                if block.get("type") == "tool_result"
-            },
+            results=_results(messages, asked),
         )
 
     def frames(self, seen: Seen, reply: Reply) -> Iterator[bytes]:
@@ -71,6 +66,18 @@ class Messages(StandIn):
             "type": "error",
             "error": {"type": kinds.get(reply.status, "api_error"), "message": reply.error or "no"},
         }
+
+
+def _results(messages: Sequence[Mapping[str, Any]], asked: int) -> dict[str, str]:
+    """What came back since message number `asked`, in the order of the calls: the CLI sends what is done first."""
+    found = {
+        block["tool_use_id"]: "\n".join(_texts(block.get("content") or ""))
+        for message in messages[asked:]
+        for block in _blocks(message["content"])
+        if block.get("type") == "tool_result"
+    }
+    calls = (block for message in messages for block in _blocks(message["content"]) if block.get("type") == "tool_use")
+    return {**{call["id"]: found[call["id"]] for call in calls if call["id"] in found}, **found}
 
 
 def _event(kind: str, **data: Any) -> bytes:

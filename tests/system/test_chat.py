@@ -219,7 +219,7 @@ def test_at_a_terminal(shared_deploy: Deploy, folder: Path, sits: Sits) -> None:
     person.sees("invoke_workflow")
     person.sees(READY)
     person.type("/sessions\r")
-    person.sees("AGENT")
+    person.sees("LAST WORDS")
     person.sees(READY)
     person.type("/session no-such\r")
     person.sees("there is no session 'no-such'")
