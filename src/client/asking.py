@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 from uuid import uuid4
 
 from teamwright.backends.api import File
@@ -17,6 +17,18 @@ from teamwright.errors import UnknownJob
 from teamwright.tracing.propagation import RUN_EXT, TRACE_EXT, USAGE_EXT
 
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
+
+
+class TokenAsked(TypedDict, total=False):
+    """What a token is asked for with; `ttl` in seconds, `rpm` in calls a minute."""
+
+    job: str | None
+    ttl: float | None
+    subject: str | None
+    rpm: int | None
+    registration: str | None
+    group: str | None
+
 
 HEADERS = {
     "content-type": "application/json",

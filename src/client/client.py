@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -182,8 +182,8 @@ class Client:
             time.sleep(0.05)
         raise EngineUnavailable(f"the engine was not replaced within {deadline:g} s", status=503)
 
-    def create_token(self, **asked: str | float | None) -> dict[str, Any]:
-        """A token: for `job`, an operator's, or for a `registration` (and `group`); `subject`, `ttl` in s, `rpm`."""
+    def create_token(self, **asked: Unpack[asking.TokenAsked]) -> dict[str, Any]:
+        """A token for a person (`job`'s front door only, or an operator's), or for the `registration` of an agent."""
         self._writing()
         return self._json("POST", "/tokens", asked)
 

@@ -28,7 +28,8 @@ def attachments(items: Iterable[Path | str | File], *, said: str = "") -> list[F
             continue
         path = Path(item)
         try:
-            if (kind := path.stat().st_mode) and (stat.S_ISCHR(kind) or stat.S_ISBLK(kind) or stat.S_ISSOCK(kind)):
+            kind = path.stat().st_mode
+            if stat.S_ISCHR(kind) or stat.S_ISBLK(kind) or stat.S_ISSOCK(kind):
                 raise UserError(f"{said}{path}: is a device, not a file")
             # One byte more than fits tells that it is too large: pipes say no size, and files grow.
             with path.open("rb") as file:

