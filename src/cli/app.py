@@ -89,7 +89,7 @@ class Call:
         """A hint whose commands can be typed as they stand."""
         import re
 
-        return re.sub(r"(?<![\w./-])deploy (?=[a-z])", f"{self.program} ", text)
+        return re.sub(r"(?<![\w./-])(?<!uv run )deploy (?=[a-z])", f"{self.program} ", text)
 
     def emit(self, data: Mapping[str, Any]) -> None:
         """Print one JSON object on a line of its own: what `--json` gives a script."""

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from teamwright.cli.app import Call
+
 _STAND_IN = """
 import sys
 import click
@@ -163,3 +165,11 @@ def test_a_folder_that_is_gone(script: Path, environment: dict[str, str], tmp_pa
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "error: the folder you are in is gone\nhint: cd somewhere else\n"
+
+
+@pytest.mark.parametrize(("environ", "program"), [({}, "deploy"), ({"UV_RUN_RECURSION_DEPTH": "1"}, "uv run deploy")])
+def test_commands_to_type_next(environ: dict[str, str], program: str, tmp_path: Path) -> None:
+    call = Call(environ=environ, cwd=tmp_path)
+    assert call.next("ps") == f"{program} ps"
+    assert call.hint(f"`deploy stop --all`, or {call.next('ps')}") == f"`{program} stop --all`, or {program} ps"
+    assert call.hint("see deploy.log") == "see deploy.log"
